@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from nibabel.affines import apply_affine
@@ -29,7 +29,8 @@ class Progress:
     stage: str
 
 
-class Peak(NamedTuple):
+@dataclass(frozen=True)
+class Peak:
     """The hottest voxel of a heat map."""
 
     index: tuple[int, int, int]

@@ -31,12 +31,15 @@ class Capture:
         Output of the layer, ``(batch, channel, *grid)``; the leaf that gradients are taken at.
     logits
         Class scores before softmax or sigmoid, ``(batch, class)``, with their graph back to `activations`.
+    layer
+        Name of the layer.
     calls
-        How often the layer ran in the forward pass; the cut is at the last.
+        How often it ran in the forward pass; the cut is at the last.
     """
 
     activations: Tensor
     logits: Tensor
+    layer: str
     calls: int
 
     def gradients(self, target: int) -> Tensor:
@@ -44,10 +47,21 @@ class Capture:
 
         The scores are summed over the batch before the gradient is taken: in evaluation mode one sample's score does
         not depend on another's activations, so each sample gets its own gradient.
+
+        Raises
+        ------
+        GradCamError
+            If the score does not depend on the activations.
         """
         with torch.inference_mode(False), torch.enable_grad():
             score = self.logits[:, target].sum()
-            (gradients,) = torch.autograd.grad(score, self.activations, retain_graph=True)
+            gradients = None
+            if score.requires_grad:
+                (gradients,) = torch.autograd.grad(score, self.activations, retain_graph=True, allow_unused=True)
+        if gradients is None:
+            raise GradCamError(
+                f"The class scores do not depend on the layer “{self.layer}”; choose a layer on the way to the output."
+            )
         return gradients
 
 
@@ -76,17 +90,17 @@ def find_layer(network: nn.Module, layer: str) -> nn.Module:
             "The network is TorchScript, whose layers cannot be looked into; give the network itself with its weights "
             "(in a MONAI bundle: network_def and model.pt instead of model.ts)."
         )
-    modules = dict(network.named_modules())
+    modules: dict[str, nn.Module] = dict(network.named_modules())
     if layer and layer in modules:
         return modules[layer]
     known = [name for name in modules if name]
     close = get_close_matches(layer, known, n=3) or known[-3:]
-    raise GradCamError(f"The network has no layer “{layer}”; near it are {', '.join(close)} (napari-gradcam layers lists all).")
+    raise GradCamError(
+        f"The network has no layer “{layer}”; near it are {', '.join(close)} (napari-gradcam layers lists all)."
+    )
 
 
-def capture(
-    network: nn.Module, inputs: Tensor, layer: str, class_scores: Callable[[Any], Tensor]
-) -> Capture:
+def capture(network: nn.Module, inputs: Tensor, layer: str, class_scores: Callable[[Any], Tensor]) -> Capture:
     """Run `network` on `inputs` once, cut at `layer`.
 
     Parameters
@@ -103,10 +117,11 @@ def capture(
     Raises
     ------
     GradCamError
-        If the layer does not exist, is never reached, has no spatial grid, or the scores do not depend on it.
+        If the layer does not exist, is never reached, or has no spatial grid.
     """
     module = find_layer(network, layer)
     cuts: list[Tensor] = []
+    watched: list[tuple[Tensor, int]] = []
     calls = 0
 
     def cut(_module: nn.Module, arguments: tuple[Any, ...], output: Any) -> Tensor:
@@ -117,19 +132,24 @@ def capture(
                 f"The layer “{layer}” gives no feature maps ({_describe(output)}); choose a convolutional layer."
             )
         leaf = output.detach()
-        if any(_same_memory(output, argument) for argument in arguments):
+        aliases = [argument for argument in arguments if _same_memory(output, argument)]
+        if aliases:
             # The layer handed its input on (identity, dropout, in-place ReLU): others may still hold and overwrite it.
             leaf = leaf.clone()
-        cuts[:] = [leaf.requires_grad_()]
         torch.set_grad_enabled(True)
         # A clone goes on: an in-place ReLU after the layer would otherwise overwrite what was captured.
-        return leaf.clone()
+        cuts[:] = [leaf.requires_grad_()]
+        onward = leaf.clone()
+        watched[:] = [(tensor, tensor._version) for tensor in (*aliases, onward)] if aliases else []
+        return onward
 
     # Inference mode of the caller would forbid the graph of the tail; inputs made in it are copied for the same reason.
     with torch.inference_mode(False), torch.no_grad(), evaluation_mode(network):
+        if inputs.is_inference():
+            inputs = inputs.clone()
         handle = module.register_forward_hook(cut)
         try:
-            output = network(inputs.clone() if inputs.is_inference() else inputs)
+            output = network(inputs)
         finally:
             handle.remove()
         if not cuts:
@@ -137,16 +157,30 @@ def capture(
         logits = class_scores(output)
         # Half precision would lose small gradients: the score is taken in single precision at least.
         logits = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+        if any(tensor._version != version for tensor, version in watched):
+            with torch.no_grad():
+                _check_same(logits, class_scores(network(inputs)), layer)
     (activations,) = cuts
-    if not logits.requires_grad:
-        raise GradCamError(f"The class scores do not depend on the layer “{layer}”; choose a layer on the way to the output.")
-    return Capture(activations, logits, calls)
+    return Capture(activations, logits, layer, calls)
 
 
 def _same_memory(output: Tensor, argument: object) -> bool:
     return isinstance(argument, Tensor) and (
         argument.untyped_storage().data_ptr() == output.untyped_storage().data_ptr()
     )
+
+
+def _check_same(cut: Tensor, plain: Tensor, layer: str) -> None:
+    """Refuse a cut that changed what the network computes.
+
+    A layer that hands its input on shares its memory with whoever holds the input. Where the network overwrites the one
+    and reads the other, a cut between them gives other scores.
+    """
+    if not torch.allclose(cut.detach().to(plain.dtype), plain, rtol=1e-4, atol=1e-5, equal_nan=True):
+        raise GradCamError(
+            f"The layer “{layer}” hands its input on, and the network overwrites that memory later, so the layer cannot be "
+            "captured truly; choose the layer before it."
+        )
 
 
 def _describe(output: Any) -> str:

@@ -87,7 +87,9 @@ def maps_of(captured: Capture, targets: Sequence[int], method: str = "gradcam") 
     classes = captured.logits.shape[1]
     for target in targets:
         if not 0 <= target < classes:
-            raise GradCamError(f"There is no class {target}: the network has {classes}, numbered from 0 to {classes - 1}.")
+            raise GradCamError(
+                f"There is no class {target}: the network has {classes}, numbered from 0 to {classes - 1}."
+            )
     if not torch.isfinite(captured.logits).all():
         raise GradCamError(
             "The network's scores are not finite numbers, so no map can be trusted; look for NaN in the scan or the weights."

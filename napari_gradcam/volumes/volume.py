@@ -60,6 +60,9 @@ class Volume:
         The files it was read from, in slice order for a series.
     notices
         Whole sentences that a reader of the picture must know (a tilt, an obliquity, a choice between two forms).
+    in_patient_space
+        Whether the file says where in the patient the scan lies. Where it does not, the affine's directions are a
+        convention for the screen: no orientation letter may be shown and no position may be named.
 
     Raises
     ------
@@ -74,6 +77,7 @@ class Volume:
     window: Window | None = None
     source: tuple[Path, ...] = ()
     notices: tuple[str, ...] = field(default=())
+    in_patient_space: bool = True
 
     def __post_init__(self) -> None:
         """Refuse what is no volume; keep the affine as float64."""
@@ -81,7 +85,9 @@ class Volume:
         label = f"“{self.name}”" if self.name else "The array"
         if self.array.ndim != 3 or self.array.size == 0:
             shape = " × ".join(map(str, self.array.shape)) or "a single number"
-            raise GradCamError(f"{label} is not a volume: its shape is {shape}; give one scalar volume with three axes.")
+            raise GradCamError(
+                f"{label} is not a volume: its shape is {shape}; give one scalar volume with three axes."
+            )
         if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine)) < 1e-12:
             raise GradCamError(f"{label} has no usable affine: give an invertible 4 × 4 from voxel index to RAS+ mm.")
         affine.setflags(write=False)

@@ -11,15 +11,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import nibabel as nib
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
 
 BOX_MM = 130.0
 """Half the edge of the cube on which displacement and bias fields are defined."""
@@ -90,9 +94,8 @@ def read_ras(path: Path) -> tuple[NDArray[np.float32], tuple[float, float, float
 
 def load_mni(cache: Path) -> Head:
     """Return the MNI152 brain of nilearn's wheel, the only head used for training."""
-    t1, grey, white = (
-        read_ras(next(cache.rglob(f"mni_icbm152_{name}_tal_nlin_sym_09a_converted.nii.gz"))) for name in ("t1", "gm", "wm")
-    )
+    pattern = "mni_icbm152_{}_tal_nlin_sym_09a_converted.nii.gz"
+    t1, grey, white = (read_ras(next(cache.rglob(pattern.format(name)))) for name in ("t1", "gm", "wm"))
     return make_head(t1[0], t1[0] > 0, t1[1], (grey[0] / 255, white[0] / 255))
 
 
@@ -103,9 +106,13 @@ def load_colin(cache: Path) -> Head:
 
 
 def load_itk(cache: Path) -> Head:
-    """Return the head of ITK's k-means test, crudely stripped, used for selection alone."""
+    """Return the head of ITK's k-means test, crudely stripped, used for selection alone.
+
+    The brightest 2 % are capped: one temporal lobe is bright enough to pass for a lesion.
+    """
     t1, spacing = read_ras(next(cache.rglob("KmeansTest_T1UCharRaw.nii.gz")))
-    return make_head(t1, strip_skull(t1, spacing), spacing)
+    brain = strip_skull(t1, spacing)
+    return make_head(np.minimum(t1, np.percentile(t1[brain], 98)), brain, spacing)
 
 
 def strip_skull(t1: NDArray[np.float32], spacing: tuple[float, float, float]) -> NDArray[np.bool_]:
@@ -132,12 +139,11 @@ def field(points: Tensor, values: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Warp:
-    """A random affine followed by two smooth displacement fields, from output to source points."""
+    """A random affine followed by a smooth displacement of two scales, from output to source points."""
 
     matrix: Tensor
     shift: Tensor
-    coarse: Tensor
-    fine: Tensor
+    displacement: Tensor
 
     @classmethod
     def random(cls, generator: torch.Generator, strength: float = 1.0, shift_mm: float = 4.0) -> Warp:
@@ -151,17 +157,18 @@ class Warp:
         shear = torch.eye(3) + torch.triu((torch.rand(3, 3, generator=generator) - 0.5) * 0.2 * strength, 1)
         flip = torch.diag(torch.tensor([-1.0 if uniform(0, 1, generator) < 0.5 else 1.0, 1.0, 1.0]))
         matrix = flip @ turn_x @ turn_y @ turn_z @ shear @ torch.diag(scale)
+        coarse = torch.randn(1, 3, 5, 5, 5, generator=generator) * 5.0 * strength * uniform(0.3, 1, generator)
+        fine = torch.randn(3, 11, 11, 11, generator=generator) * 2.2 * strength * uniform(0, 1, generator)
         return cls(
             matrix=matrix,
             shift=(torch.rand(3, generator=generator) * 2 - 1) * shift_mm,
-            coarse=torch.randn(3, 5, 5, 5, generator=generator) * 5.0 * strength * uniform(0.3, 1, generator),
-            fine=torch.randn(3, 11, 11, 11, generator=generator) * 2.2 * strength * uniform(0, 1, generator),
+            displacement=functional.interpolate(coarse, size=11, mode="trilinear", align_corners=True)[0] + fine,
         )
 
     def __call__(self, points: Tensor) -> Tensor:
         """Return the source points for output points of shape (a, b, c, 3)."""
         moved = (points - self.shift) @ self.matrix.T
-        return moved + (field(points, self.coarse) + field(points, self.fine)).movedim(0, -1)
+        return moved + field(points, self.displacement).movedim(0, -1)
 
 
 @dataclass(frozen=True)
@@ -191,7 +198,7 @@ class Lesion:
 
     @classmethod
     def random(cls, centre: Tensor, generator: torch.Generator, ease: float = 0.0) -> Lesion:
-        """Draw a lesion of semi-axes 8 to 15 mm and mean + 2.3 to 3.6 sd; ease (0 to 1) makes it larger and brighter."""
+        """Draw a lesion of semi-axes 8 to 15 mm and mean + 2.3 to 3.6 sd; ease (0 to 1) enlarges and brightens it."""
         rotation, _ = torch.linalg.qr(torch.randn(3, 3, generator=generator))
         return cls(
             centre=centre,

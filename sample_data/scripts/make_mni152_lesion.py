@@ -38,7 +38,8 @@ def main() -> None:
 
     arguments.output.mkdir(parents=True, exist_ok=True)
     nib.openers.Opener.default_compresslevel = 9
-    for name, array in (("mni152_t1_lesion", image.round().numpy().astype(np.int16)), ("lesion_mask", mask.astype(np.uint8))):
+    arrays = {"mni152_t1_lesion": image.round().numpy().astype(np.int16), "lesion_mask": mask.astype(np.uint8)}
+    for name, array in arrays.items():
         written = nib.Nifti1Image(array, source.affine)
         written.set_qform(source.affine, "mni")
         written.set_sform(source.affine, "mni")

@@ -1,0 +1,110 @@
+"""A classifier: what explain() needs of a network, and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+from napari_gradcam.cam import LayerInfo, default_layer, survey
+from napari_gradcam.errors import GradCamError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import nn
+
+    from napari_gradcam.classifiers.scores import Head
+
+Plane = Literal["axial", "coronal", "sagittal"]
+Aggregation = Literal["max", "mean"]
+
+
+@dataclass(frozen=True)
+class SliceRule:
+    """How a 2D classifier reads a volume.
+
+    Attributes
+    ----------
+    plane
+        The plane it is cut along.
+    aggregation
+        ``"mean"``: the volume's probabilities are the mean of its slices'; ``"max"``: they are those of the one slice where
+        `positive` is most probable.
+    positive
+        Index of the class that one slice is enough for; used by ``"max"`` alone.
+    """
+
+    plane: Plane = "axial"
+    aggregation: Aggregation = "mean"
+    positive: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Classifier:
+    """A network, its preprocessing and its classes.
+
+    Attributes
+    ----------
+    network
+        Takes ``(batch, channel, *spatial)``, returns class scores.
+    preprocess
+        From a channel-first ``MetaTensor`` in patient space to the network's input, a ``MetaTensor`` too.
+    class_names
+        In the order of the network's outputs.
+    head
+        How its output is read.
+    spatial_dims
+        2 or 3.
+    input_shape
+        ``(channel, *spatial)`` that the network is surveyed with.
+    name, version, description
+        As the bundle gives them, for a person.
+    slice_rule
+        How a 2D classifier reads a volume.
+    declared_layer
+        The target layer that the bundle itself names, or None.
+    notices
+        Whole sentences on what was assumed.
+    """
+
+    network: nn.Module
+    preprocess: Callable[[Any], Any]
+    class_names: tuple[str, ...]
+    head: Head
+    spatial_dims: int
+    input_shape: tuple[int, ...]
+    name: str = ""
+    version: str = ""
+    description: str = ""
+    slice_rule: SliceRule = field(default_factory=SliceRule)
+    declared_layer: str | None = None
+    notices: tuple[str, ...] = ()
+
+    @cached_property
+    def _survey(self) -> tuple[LayerInfo, ...]:
+        return survey(self.network, self.input_shape)
+
+    def layers(self) -> tuple[LayerInfo, ...]:
+        """List the network's layers in the order they finish; the network runs once on zeros, the first time."""
+        return self._survey
+
+    @cached_property
+    def default_layer(self) -> str:
+        """The target layer that is taken when none is asked for: the bundle's own, else the deepest that has a grid."""
+        return self.declared_layer or default_layer(self.layers(), self.network)
+
+    def class_index(self, target: str | int) -> int:
+        """Index of a class given by name or index.
+
+        Raises
+        ------
+        GradCamError
+            If there is no such class, naming those there are.
+        """
+        if isinstance(target, str) and target in self.class_names:
+            return self.class_names.index(target)
+        if isinstance(target, int) and 0 <= target < len(self.class_names):
+            return target
+        known = ", ".join(f"“{name}”" for name in self.class_names)
+        raise GradCamError(f"The model has no class “{target}”; its classes are {known}.")

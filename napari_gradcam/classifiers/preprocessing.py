@@ -1,0 +1,156 @@
+"""From a volume in patient space to what the network reads, and where each of its voxels lies.
+
+MONAI's spatial transforms keep ``MetaTensor.affine`` true, so the place of the network's input, and with it of the map, is
+read from there. A volume enters channel-first, never as ``(i, j, k)`` with a channel axis added later: that order loses the
+shift of a later crop.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.transforms import Compose, MapTransform
+from nibabel.affines import voxel_sizes
+from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
+
+from napari_gradcam.errors import GradCamError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from napari_gradcam.volumes import Volume
+
+PLANES: Mapping[str, int] = {"sagittal": 0, "coronal": 1, "axial": 2}
+"""Anatomical plane to the axis it is cut along in a volume whose axes run to Right, Anterior, Superior."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """What a network reads.
+
+    Attributes
+    ----------
+    tensor
+        ``(batch, channel, *spatial)``, float32.
+    affines
+        Index of each sample's voxels to RAS+ mm, ``(batch, 4, 4)``. For a 2D network an index is ``(u, v, number of the
+        slice)``.
+    """
+
+    tensor: Tensor
+    affines: NDArray[np.float64]
+
+
+def compose(transforms: Sequence[Callable[..., Any]], image_key: str = "image") -> Callable[[MetaTensor], Any]:
+    """Make one function of a chain of MONAI transforms, of arrays or of dictionaries with `image_key`."""
+    chain: Callable[[Any], Any] = Compose(list(transforms))
+    if not any(isinstance(transform, MapTransform) for transform in transforms):
+        return chain
+    return lambda image: chain({image_key: image})[image_key]
+
+
+def prepare_volume(volume: Volume, preprocess: Callable[[MetaTensor], Any]) -> Prepared:
+    """Preprocess a whole volume for a 3D network.
+
+    Raises
+    ------
+    GradCamError
+        If the preprocessing does not fit the scan, or loses the place of its voxels.
+    """
+    values = torch.from_numpy(np.array(volume.array, dtype=np.float32, order="C"))
+    image = _run(preprocess, MetaTensor(values[None], affine=torch.from_numpy(volume.affine.copy())), 3, volume.name)
+    return Prepared(image.as_tensor().float()[None], image.affine.cpu().numpy().astype(np.float64)[None])
+
+
+@dataclass(frozen=True, eq=False)
+class Slices:
+    """A volume cut into slices along one anatomical plane, for a 2D network.
+
+    Attributes
+    ----------
+    array
+        The volume with its axes nearest to Right, Anterior, Superior and the cut axis last: ``(u, v, slice)``. A view.
+    affine
+        Index ``(u, v, slice)`` to RAS+ mm.
+    native_axis
+        The axis of the volume's own grid that was cut.
+    native_indices
+        Where each slice stands along it.
+    """
+
+    array: NDArray[Any]
+    affine: NDArray[np.float64]
+    native_axis: int
+    native_indices: range
+
+    def __len__(self) -> int:
+        """Count the slices."""
+        return int(self.array.shape[2])
+
+
+def cut(volume: Volume, plane: str) -> Slices:
+    """Cut `volume` along the voxel axis nearest to the normal of `plane`: no voxel is resampled."""
+    to_ras = io_orientation(volume.affine)
+    array = apply_orientation(volume.array, to_ras)
+    affine = volume.affine @ inv_ornt_aff(to_ras, volume.shape)
+    axis = PLANES[plane]
+    order = [n for n in range(3) if n != axis] + [axis]
+    native = int(np.flatnonzero(to_ras[:, 0] == axis)[0])
+    indices = range(volume.shape[native])
+    return Slices(
+        np.moveaxis(array, axis, 2), affine[:, [*order, 3]], native, indices if to_ras[native, 1] > 0 else indices[::-1]
+    )
+
+
+def prepare_slices(
+    slices: Slices, preprocess: Callable[[MetaTensor], Any], name: str, batch_size: int
+) -> Iterator[Prepared]:
+    """Preprocess slice by slice for a 2D network, in batches.
+
+    Each slice enters as ``(1, u, v)`` with its in-plane spacing; where the preprocessing put it is carried back to
+    patient space.
+    """
+    spacing = voxel_sizes(slices.affine)
+    in_plane = np.diag([spacing[0], spacing[1], 1.0, 1.0])
+    for start in range(0, len(slices), batch_size):
+        tensors, affines = [], []
+        for index in range(start, min(start + batch_size, len(slices))):
+            values = torch.from_numpy(np.array(slices.array[:, :, index], dtype=np.float32, order="C"))
+            image = _run(preprocess, MetaTensor(values[None], affine=torch.from_numpy(in_plane)), 2, name)
+            tensors.append(image.as_tensor().float())
+            placed = np.eye(4)
+            moved = np.linalg.solve(in_plane, image.affine.cpu().numpy())
+            placed[:2, :2], placed[:2, 3] = moved[:2, :2], moved[:2, 3]
+            affines.append(slices.affine @ placed)
+        if len({tensor.shape for tensor in tensors}) > 1:
+            raise GradCamError(
+                f"The preprocessing gives slices of “{name}” different sizes; end it with a resize or pad to one size."
+            )
+        yield Prepared(torch.stack(tensors), np.stack(affines))
+
+
+def _run(preprocess: Callable[[MetaTensor], Any], image: MetaTensor, dims: int, name: str) -> MetaTensor:
+    try:
+        prepared = preprocess(image)
+    except Exception as error:
+        reason = str(error.__cause__ or error).strip().splitlines() or [type(error).__name__]
+        raise GradCamError(
+            f"The model's preprocessing does not fit the scan “{name}”: {reason[0]}; choose a model made for such scans."
+        ) from error
+    if not isinstance(prepared, MetaTensor):
+        raise GradCamError(
+            "The model's preprocessing loses where the voxels lie (it returns no MetaTensor), so its map cannot be placed; remove "
+            "the step that drops the metadata."
+        )
+    if prepared.ndim != dims + 1:
+        raise GradCamError(
+            f"The model's preprocessing gives an array of {prepared.ndim} axes where channels and {dims} spatial axes are needed."
+        )
+    return prepared

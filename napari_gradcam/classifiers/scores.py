@@ -1,0 +1,62 @@
+"""From what a network returns to the scores and probabilities of its classes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+from napari_gradcam.cam import output_scores
+from napari_gradcam.errors import GradCamError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Activation = Literal["softmax", "sigmoid", "none"]
+
+
+@dataclass(frozen=True)
+class Head:
+    """How the last layer of a classifier is read.
+
+    Attributes
+    ----------
+    classes
+        Number of classes a person may ask for.
+    activation
+        ``"softmax"`` for classes that exclude one another, ``"sigmoid"`` for classes that do not (or for one logit that
+        decides between two), ``"none"`` where the network returns probabilities already.
+    """
+
+    classes: int
+    activation: Activation
+
+    def class_scores(self, output: Any) -> Tensor:
+        """Scores before softmax or sigmoid, ``(batch, class)``.
+
+        One logit z that decides between two classes gives the scores (−z, z): what speaks against the second class
+        speaks for the first.
+
+        Raises
+        ------
+        GradCamError
+            If the network gives another number of scores than there are classes.
+        """
+        scores = output_scores(output)
+        if scores.shape[1] == 1 and self.classes == 2:
+            return torch.cat([-scores, scores], dim=1)
+        if scores.shape[1] != self.classes:
+            raise GradCamError(
+                f"The network gives {scores.shape[1]} scores but {self.classes} class names are declared; correct channel_def "
+                "in the bundle's metadata.json."
+            )
+        return scores
+
+    def probabilities(self, scores: Tensor) -> Tensor:
+        """Probabilities of the scores of :meth:`class_scores`, ``(batch, class)``."""
+        if self.activation == "softmax":
+            return scores.softmax(dim=1)
+        if self.activation == "sigmoid":
+            return scores.sigmoid()
+        return scores

@@ -1,0 +1,306 @@
+"""The command ``napari-gradcam``: the same job as in the viewer, in a terminal.
+
+Results go to stdout, progress and errors to stderr. torch, MONAI and napari are imported by the commands that need
+them, so that ``--help`` and a mistyped path answer at once.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+from typer.core import TyperGroup
+
+from napari_gradcam import __version__
+from napari_gradcam.errors import GradCamError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from napari_gradcam.explanation import Explanation
+    from napari_gradcam.volumes import Volume
+
+BAD_INPUT, INTERRUPTED = 2, 130
+"""Exit codes: what a person gave cannot be used, as for a usage error; Ctrl-C."""
+
+PIPED_WIDTH = 500
+"""Columns where there is no terminal: one record stays one line, whatever reads it."""
+
+
+class _Commands(TyperGroup):
+    """The commands; a mistake in what was given is told in one line, without a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command and turn the errors that a person can cause into exit codes."""
+        try:
+            return super().invoke(ctx)
+        except GradCamError as error:
+            _tell(str(error), error=True)
+            raise typer.Exit(BAD_INPUT) from None
+        except KeyboardInterrupt:
+            _tell("Interrupted.", error=True)
+            raise typer.Exit(INTERRUPTED) from None
+
+
+app = typer.Typer(
+    cls=_Commands,
+    help="Where did the network look? Grad-CAM heat maps of MONAI classifiers over DICOM and NIfTI scans.",
+    epilog="For research and review, not for diagnosis.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
+
+_Model = Annotated[str, typer.Option(help="A MONAI bundle, folder or zip, or the name of a sample classifier.")]
+
+
+def main() -> None:
+    """Run the command line."""
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")  # what a library tells programmers; PYTHONWARNINGS brings it back
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without “×” shows a question mark, not a traceback
+    # An orderly end at a kill too, so that files in the making are taken away.
+    signal.signal(signal.SIGTERM, _terminated)
+    app(prog_name="napari-gradcam")
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=lambda value: _version(value), help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def explain(
+    scan: Annotated[
+        str, typer.Argument(metavar="SCAN", help="A NIfTI file, a DICOM file, or the folder of one DICOM series.")
+    ],
+    model: _Model,
+    target: Annotated[
+        str | None, typer.Option(metavar="CLASS", help="The class to explain; the most probable one by default.")
+    ] = None,
+    layer: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The target layer; “layers” lists them, and marks the default.")
+    ] = None,
+    method: Annotated[str, typer.Option(metavar="NAME", help="The method.")] = "gradcam",
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where to leave heat map, picture and scores; nothing by default."),
+    ] = None,
+) -> None:
+    """Explain a class score as a heat map over the scan."""
+    volume, explanation = _explained(scan, model, target, layer, method, out)
+    _report(volume, explanation)
+    if out is None:
+        _tell("Nothing was written; give --out DIR to keep the heat map, the picture and the scores.")
+    else:
+        _save(volume, explanation, out)
+
+
+@app.command()
+def layers(model: _Model) -> None:
+    """List the layers of a model that a heat map can be taken at."""
+    place = _place_of(model)
+    from napari_gradcam import load_classifier
+
+    classifier = load_classifier(place)
+    default = classifier.default_layer
+    table = _table("", "layer", "kind", "channels", "grid", "calls", "remark")
+    for layer in classifier.layers():
+        remark = layer.problem or ("Default." if layer.name == default else "")
+        grid = " × ".join(map(str, layer.grid))
+        mark = "*" if layer.name == default else ""
+        style = "bold" if mark else "dim" if layer.problem else ""
+        _row(table, mark, layer.name, layer.kind, layer.channels or "", grid, layer.calls, remark, style=style)
+    _console().print(table)
+    _tell(f"{classifier.name}: {classifier.spatial_dims}D, classes {_listed(classifier.class_names)}.")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where to leave the files if there is no display.")] = Path(
+        "demo"
+    ),
+) -> None:
+    """Show the sample brain scan with the heat map of the demo classifier: in napari, or here without a display."""
+    if _can_open_a_window():
+        from napari_gradcam.viewer.demo import show
+
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # Qt's loop would not let Python's handler come to its turn
+        show()
+        return
+    from napari_gradcam import samples
+
+    _tell("No window can be opened here: the demo runs in the terminal.")
+    _tell("The lesion in the sample scan is synthetic, and so were those that the demo classifier learned from.")
+    volume, explanation = _explained(str(samples.DEMO_SCAN), str(samples.DEMO_CLASSIFIER), None, None, "gradcam", out)
+    _report(volume, explanation)
+    _save(volume, explanation, out)
+
+
+def _explained(
+    scan: str, model: str, target: str | None, layer: str | None, method: str, out: Path | None
+) -> tuple[Volume, Explanation]:
+    """Read, load and explain under a progress bar; what can be refused early is refused before the network runs."""
+    from napari_gradcam import read_volume
+    from napari_gradcam.explanation import METHODS
+
+    if method not in METHODS:
+        raise GradCamError(f"There is no method “{method}”; choose {_listed(METHODS)}.")
+    place = _place_of(model)
+    with _progress() as progress:
+        task = progress.add_task("Reading the scan", total=None)
+        volume = read_volume(scan)
+        if out is not None:
+            from napari_gradcam.export import check_folder
+
+            check_folder(out, volume)
+        progress.update(task, description="Loading the model")
+        from napari_gradcam import load_classifier  # torch: seconds, so not before the scan is known to be one
+        from napari_gradcam.explainer import explain_steps
+
+        steps = explain_steps(volume, load_classifier(place), target, method, layer)
+        while True:
+            try:
+                step = next(steps)
+            except StopIteration as stop:
+                explanation: Explanation = stop.value
+                return volume, explanation
+            progress.update(task, description=step.stage, completed=step.done, total=step.total)
+
+
+def _place_of(model: str) -> Path:
+    """Find a model by its path or, where there is none, by a sample's name."""
+    from napari_gradcam.samples import CLASSIFIERS
+
+    path = Path(model)
+    if not path.exists() and model not in CLASSIFIERS:
+        raise GradCamError(
+            f"There is no model “{model}”; give the folder or zip of a MONAI bundle, or a sample: "
+            f"{_listed(CLASSIFIERS)}."
+        )
+    return path if path.exists() else CLASSIFIERS[model]
+
+
+def _save(volume: Volume, explanation: Explanation, out: Path) -> None:
+    from napari_gradcam.export import save
+
+    for path in save(explanation, volume, out):
+        _tell(f"Wrote {path}")
+
+
+def _report(volume: Volume, explanation: Explanation) -> None:
+    """Print the scores, and where the map is hottest."""
+    from napari_gradcam.export import words
+
+    console = _console()
+    scores = _table("class", "probability", "logit", "explained")
+    for name, score in explanation.scores.items():
+        chosen = name == explanation.target
+        logit = words.number(explanation.logits[name])
+        _row(scores, name, words.probability(score), logit, "*" if chosen else "", style="bold" if chosen else "")
+    for column in scores.columns[1:3]:
+        column.justify = "right"
+    console.print(scores)
+
+    peak = explanation.peak
+    shape = " × ".join(map(str, volume.shape))
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(no_wrap=True)
+    facts.add_column(overflow="fold")
+    _row(facts, "scan", f"{explanation.volume_name}, {shape} voxels of {words.size(volume.spacing)}")
+    _row(facts, "model", explanation.classifier_name)
+    _row(facts, "layer", explanation.layer)
+    _row(facts, "method", words.method(explanation))
+    if explanation.is_empty:
+        _row(facts, "hottest point", "none: there is no positive evidence for this class")
+    else:
+        _row(facts, "hottest point", f"{words.place(peak.position)}, voxel {peak.index}")
+        _row(facts, "raw maximum", f"{words.number(peak.value)} logit units")
+    _row(facts, "cell size", f"{words.size(explanation.cell_size)}: the map places nothing finer")
+    console.print(facts)
+    for notice in explanation.notices:
+        _tell(f"Note: {notice}")
+    _tell(words.PURPOSE)
+
+
+def _can_open_a_window() -> bool:
+    """Try whether Qt finds a display: in a process of its own, because Qt ends the process where it finds none."""
+    if sys.platform not in {"win32", "darwin"} and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        return False
+    if os.environ.get("QT_QPA_PLATFORM", "") in {"offscreen", "minimal"}:
+        return False  # they have no OpenGL, which napari needs
+    code = "from qtpy.QtWidgets import QApplication; QApplication([])"
+    tried = subprocess.run(
+        [sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False
+    )
+    return tried.returncode == 0
+
+
+def _console(*, error: bool = False) -> Console:
+    """Give stdout or stderr, plain where it is no terminal."""
+    console = Console(stderr=error, highlight=False, markup=False, emoji=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = PIPED_WIDTH
+    return console
+
+
+def _progress() -> Progress:
+    """Make a bar on stderr that leaves nothing behind, and is not there where nobody would see it move."""
+    console = _console(error=True)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=None), TimeElapsedColumn())
+    return Progress(*columns, console=console, transient=True, expand=False, disable=not console.is_terminal)
+
+
+def _tell(sentence: str, *, error: bool = False) -> None:
+    """Print a sentence in one line of its own; a terminal wraps it, a pipe does not."""
+    line = "".join(letter if letter.isprintable() else " " for letter in sentence)
+    _console(error=error).print(line, soft_wrap=True)
+
+
+def _table(*headings: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    return table
+
+
+def _row(table: Table, *cells: object, style: str = "") -> None:
+    """Add cells as they are: a bracket in a name is no markup."""
+    table.add_row(*(Text(str(cell)) for cell in cells), style=style)
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"“{name}”" for name in names)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"napari-gradcam {__version__}")
+        raise typer.Exit
+
+
+def _terminated(*_: object) -> NoReturn:
+    raise SystemExit(128 + signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""A black page measured in pixels from its top left corner, for pictures in which no text is cut off."""
+
+from __future__ import annotations
+
+import textwrap
+from functools import cache
+from typing import TYPE_CHECKING
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
+
+from napari_gradcam.export.painting import FONT, INK
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+
+DPI = 100
+LINE_SPACING = 1.4
+
+
+class Page:
+    """A figure without pyplot: no display, no global state, safe in a worker thread.
+
+    Parameters
+    ----------
+    width, height
+        In pixels.
+    """
+
+    def __init__(self, width: float, height: float) -> None:
+        self.width, self.height = width, height
+        self.figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="black")
+        FigureCanvasAgg(self.figure)
+
+    def axes(self, left: float, top: float, width: float, height: float) -> Axes:
+        """Add axes in a box given in pixels."""
+        bottom = self.height - top - height
+        box = (left / self.width, bottom / self.height, width / self.width, height / self.height)
+        return self.figure.add_axes(box, facecolor="black")
+
+    def write(
+        self, left: float, top: float, lines: Sequence[str], size: float, *, bold: bool = False, align: str = "left"
+    ) -> None:
+        """Write lines of text from a point on, in pixels; `size` in points."""
+        for number, line in enumerate(lines):
+            self.figure.text(
+                left / self.width,
+                1 - (top + number * line_height(size)) / self.height,
+                line,
+                color=INK,
+                fontsize=size,
+                fontfamily=FONT,
+                fontweight=_weight(bold),
+                ha=align,
+                va="top",
+                parse_math=False,  # a dollar sign in somebody's class name is a dollar sign
+            )
+
+    def save(self, path: Path, *, title: str, description: str) -> None:
+        """Write the page as PNG; title and description go into its text chunks."""
+        self.figure.savefig(
+            path, format="png", dpi=DPI, facecolor="black", metadata={"Title": title, "Description": description}
+        )
+
+
+def line_height(size: float) -> float:
+    """Height in pixels of a line of text of `size` points."""
+    return size * DPI / 72 * LINE_SPACING
+
+
+def wrapped(text: str, width: float, size: float, *, bold: bool = False) -> list[str]:
+    """Break a text into lines that fit.
+
+    Parameters
+    ----------
+    text
+        One paragraph; line breaks in it count as spaces.
+    width
+        In pixels.
+    size
+        In points.
+    bold
+        Whether it is to be written bold.
+
+    Returns
+    -------
+    list of str
+        At least one line.
+    """
+    text = "".join(letter if _has_glyph(letter) else "\N{WHITE SQUARE}" for letter in " ".join(text.split()))
+    scratch = Figure(dpi=DPI)
+    FigureCanvasAgg(scratch)
+    ink = scratch.text(0, 0, text, fontsize=size, fontfamily=FONT, fontweight=_weight(bold), parse_math=False)
+
+    def fits(line: str) -> bool:
+        ink.set_text(line)
+        return ink.get_window_extent().width <= width
+
+    if fits(text):
+        return [text]
+    columns = max(1, int(1.1 * len(text) * width / ink.get_window_extent().width))
+    while True:
+        lines = textwrap.wrap(text, columns)
+        if columns == 1 or all(map(fits, lines)):
+            return lines
+        columns = max(1, int(columns * 0.97))
+
+
+@cache
+def _has_glyph(letter: str) -> bool:
+    """Whether the font knows a letter; matplotlib warns of each one it does not and draws a box."""
+    return get_font(findfont(FontProperties(family=FONT))).get_char_index(ord(letter)) != 0
+
+
+def _weight(bold: bool) -> str:
+    return "bold" if bold else "normal"

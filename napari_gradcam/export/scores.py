@@ -1,0 +1,78 @@
+"""The numbers of an explanation as JSON, for a spreadsheet, a script or the next program."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+from napari_gradcam import __version__
+from napari_gradcam.export.files import written_whole
+from napari_gradcam.export.words import PURPOSE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from napari_gradcam.explanation import Explanation
+
+
+def scores_record(explanation: Explanation) -> dict[str, Any]:
+    """Gather the numbers of an explanation in what JSON can hold.
+
+    Parameters
+    ----------
+    explanation
+        What :func:`napari_gradcam.explain` answered.
+
+    Returns
+    -------
+    dict
+        ``scores`` and ``logits`` by class; ``peak`` with the hottest voxel's native index, its position in RAS+ mm and
+        its raw value, or None where there is no positive evidence; ``cell_size_mm``; and what was explained by what.
+        A score that is not a number is None.
+    """
+    peak = explanation.peak
+    hottest = {
+        "index": list(peak.index),
+        "position_ras_mm": [round(mm, 4) for mm in peak.position],
+        "value": peak.value,
+    }
+    return {
+        "napari_gradcam": __version__,
+        "volume": explanation.volume_name,
+        "classifier": explanation.classifier_name,
+        "target": explanation.target,
+        "layer": explanation.layer,
+        "method": explanation.method,
+        "scores": _numbers(explanation.scores),
+        "logits": _numbers(explanation.logits),
+        "peak": None if explanation.is_empty else hottest,
+        "cell_size_mm": [round(mm, 4) for mm in explanation.cell_size],
+        "notices": list(explanation.notices),
+        "purpose": PURPOSE,
+    }
+
+
+def write_scores(explanation: Explanation, path: Path) -> None:
+    """Write the numbers of an explanation as JSON in UTF-8, whole or not at all.
+
+    Parameters
+    ----------
+    explanation
+        What :func:`napari_gradcam.explain` answered.
+    path
+        The file.
+
+    Raises
+    ------
+    GradCamError
+        If the file cannot be written.
+    """
+    text = json.dumps(scores_record(explanation), indent=2, ensure_ascii=False, allow_nan=False)
+    with written_whole(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8", newline="\n")
+
+
+def _numbers(by_class: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: float(value) if math.isfinite(value) else None for name, value in by_class.items()}

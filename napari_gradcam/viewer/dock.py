@@ -1,0 +1,171 @@
+"""The dock: shows state, sends what the person did, decides nothing.
+
+It is the view of :class:`napari_gradcam.viewer.contract.DockView`, from top to bottom in the order of work: what is to
+be explained, the run, what was found, how it is painted.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from magicgui.widgets import Container, PushButton
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFileDialog, QFrame, QScrollArea, QVBoxLayout, QWidget
+
+from napari_gradcam.viewer.contract import Choice, DockEvents, Result, Tone
+from napari_gradcam.viewer.display import DisplayForm
+from napari_gradcam.viewer.parts import (
+    FactsForm,
+    MessageLabel,
+    PlaneRow,
+    ProgressRow,
+    ScoresTable,
+    choice_box,
+    fill,
+    heading,
+    row,
+    text_label,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_gradcam.explanation import Progress
+    from napari_gradcam.viewer.look import Look
+    from napari_gradcam.volumes.orientation import Plane
+
+
+class Dock(QWidget):
+    """The form, the run and the result.
+
+    Attributes
+    ----------
+    events
+        What the person did.
+    """
+
+    def __init__(self, *, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.events = DockEvents()
+        self.scan = choice_box("scan", "Scan", "The scan that is explained")
+        self.model = choice_box("model", "Model", "The classifier: a MONAI bundle")
+        self.folder = PushButton(text="Open folder…", tooltip="Choose a MONAI bundle as a folder")
+        self.zip = PushButton(text="Open zip…", tooltip="Choose a MONAI bundle as a zip file")
+        self.target = choice_box("target", "Class", "The class whose score is explained")
+        self.layer = choice_box("layer", "Layer", "The network's layer at which the map is taken")
+        self.method = choice_box("method", "Method", "How activations and gradients become a map")
+        self.explain = PushButton(text="Explain", tooltip="Run the model on the scan and show where it looked")
+        self.cancel = PushButton(text="Cancel", tooltip="Stop after the step that is being done", enabled=False)
+        self.planes = PlaneRow(self.events.plane_picked.emit)
+        self.progress = ProgressRow()
+        self.message = MessageLabel()
+        self.scores = ScoresTable()
+        self.facts = FactsForm()
+        self.sentences = text_label()
+        self.result = QWidget()
+        self.display = DisplayForm(self.events.look_changed.emit)
+        self._lay_out()
+        self._connect()
+        self.set_result(None)
+
+    def _lay_out(self) -> None:
+        form: Container[Any] = Container(
+            widgets=[self.scan, self.model, row(self.folder, self.zip), self.target, self.layer, self.method],
+            labels=True,
+        )
+        form.margins = (0, 0, 0, 0)
+        buttons = row(self.explain, self.cancel)
+        found = QVBoxLayout(self.result)
+        found.setContentsMargins(0, 0, 0, 0)
+        for part in (heading("Result"), self.scores, self.facts, self.sentences):
+            found.addWidget(part)
+        inner = QWidget()
+        column = QVBoxLayout(inner)
+        column.setContentsMargins(8, 6, 8, 6)
+        column.setSpacing(7)
+        for section in (self.planes, form.native, buttons.native, self.progress, self.message, self.result):
+            column.addWidget(section)
+        column.addWidget(heading("Heat map"))
+        column.addWidget(self.display)
+        column.addStretch(1)
+        area = QScrollArea()
+        area.setWidgetResizable(True)
+        area.setFrameShape(QFrame.Shape.NoFrame)
+        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        area.setWidget(inner)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(area)
+        # Kept by name: magicgui's containers own their Qt widgets.
+        self._form, self._buttons = form, buttons
+        self.setMinimumWidth(340)
+
+    def _connect(self) -> None:
+        events = self.events
+        self.scan.changed.connect(events.scan_picked.emit)
+        self.model.changed.connect(events.model_picked.emit)
+        self.target.changed.connect(events.class_picked.emit)
+        self.layer.changed.connect(events.layer_picked.emit)
+        self.method.changed.connect(events.method_picked.emit)
+        self.folder.clicked.connect(self._open_folder)
+        self.zip.clicked.connect(self._open_zip)
+        self.explain.clicked.connect(lambda: events.explain_pressed.emit())
+        self.cancel.clicked.connect(lambda: events.cancel_pressed.emit())
+
+    def _open_folder(self) -> None:
+        self._opened(QFileDialog.getExistingDirectory(self, "Open a MONAI bundle"))
+
+    def _open_zip(self) -> None:
+        self._opened(QFileDialog.getOpenFileName(self, "Open a MONAI bundle", filter="MONAI bundle (*.zip)")[0])
+
+    def _opened(self, path: str) -> None:
+        if path:
+            self.events.model_opened.emit(Path(path))
+
+    def set_scans(self, choices: Sequence[Choice], current: str) -> None:
+        """List the scans."""
+        fill(self.scan, choices, current)
+
+    def set_models(self, choices: Sequence[Choice], current: str) -> None:
+        """List the models."""
+        fill(self.model, choices, current)
+
+    def set_classes(self, choices: Sequence[Choice], current: str) -> None:
+        """List the classes of the model."""
+        fill(self.target, choices, current)
+
+    def set_layers(self, choices: Sequence[Choice], current: str) -> None:
+        """List the model's layers that can be a target."""
+        fill(self.layer, choices, current)
+
+    def set_methods(self, choices: Sequence[Choice], current: str) -> None:
+        """List the methods."""
+        fill(self.method, choices, current)
+
+    def set_plane(self, plane: Plane | None) -> None:
+        """Mark the plane in sight."""
+        self.planes.mark(plane)
+
+    def set_look(self, look: Look) -> None:
+        """Show how heat maps are painted."""
+        self.display.show_look(look)
+
+    def set_progress(self, progress: Progress | None) -> None:
+        """Show how far the work has come; None where nothing is going on."""
+        self.progress.show_progress(progress)
+        self.explain.enabled = progress is None
+        self.cancel.enabled = progress is not None
+
+    def set_result(self, result: Result | None) -> None:
+        """Show what was found, or nothing."""
+        self.display.show_result(result)
+        self.result.setVisible(result is not None)
+        if result is not None:
+            self.scores.show_scores(result.scores, result.target)
+            self.facts.show_facts(result.facts)
+            self.sentences.setText("\n".join(result.sentences))
+
+    def say(self, sentence: str, tone: Tone = Tone.NOTE) -> None:
+        """Show one sentence in place of the last one."""
+        self.message.say(sentence, tone)

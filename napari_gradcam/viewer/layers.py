@@ -1,0 +1,161 @@
+"""Scans and explanations as napari's layer data: pure functions, no Qt, no viewer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.utils.colormaps import Colormap, DirectLabelColormap, ensure_colormap
+
+from napari_gradcam.viewer.look import BANDS, Look
+from napari_gradcam.volumes.orientation import DISPLAY_AXES, DisplayGrid
+from napari_gradcam.volumes.volume import Volume
+
+if TYPE_CHECKING:
+    from napari.layers import Layer
+    from numpy.typing import NDArray
+
+    from napari_gradcam.explanation import Explanation
+
+METADATA = "napari_gradcam"
+"""The key in ``layer.metadata`` that holds what this plugin keeps with a layer."""
+
+SCAN, EXPLANATION = "volume", "explanation"
+"""Keys below :data:`METADATA`: of a scan's layer, and of a heat map's."""
+
+BLENDING = "translucent_no_depth"
+
+_SAMPLED_VOXELS = 300_000
+"""Grey limits are taken from about so many voxels, evenly spread."""
+
+FullLayerData = tuple["NDArray[Any]", dict[str, Any], str]
+
+
+def scan_layer(volume: Volume) -> FullLayerData:
+    """Make an Image layer of a scan: a view of its array on the display grid, in mm, windowed as its file says."""
+    grid = DisplayGrid.of(volume)
+    data = grid.to_display(volume.array)
+    settings = {
+        "name": volume.name or "Scan",
+        "scale": grid.scale,
+        "translate": grid.translate,
+        "axis_labels": DISPLAY_AXES,
+        "units": ("mm",) * 3,
+        "colormap": "gray",
+        "contrast_limits": grey_limits(volume),
+        "metadata": {METADATA: {SCAN: volume}, "affine": volume.affine},
+    }
+    return data, settings, "image"
+
+
+def grey_limits(volume: Volume) -> tuple[float, float]:
+    """Give the values shown black and white: the file's own window, else where nearly all values lie."""
+    if volume.window is not None:
+        low, high = volume.window.limits
+    else:
+        step = max(1, round((volume.array.size / _SAMPLED_VOXELS) ** (1 / 3)))
+        sample = volume.array[::step, ::step, ::step]
+        finite = sample[np.isfinite(sample)]
+        low, high = (float(value) for value in np.percentile(finite, (0.5, 99.8))) if finite.size else (0.0, 1.0)
+    return (low, high) if high > low else (low, low + 1)
+
+
+def volume_of(layer: Layer) -> Volume | None:
+    """Give the scan that our reader kept with a layer, or None: the layer's place in the patient is unknown."""
+    kept = layer.metadata.get(METADATA)
+    volume = kept.get(SCAN) if isinstance(kept, dict) else None
+    return volume if isinstance(volume, Volume) else None
+
+
+def is_overlay(layer: Layer) -> bool:
+    """Whether a layer is a heat map or bands that this plugin made."""
+    kept = layer.metadata.get(METADATA)
+    return isinstance(kept, dict) and EXPLANATION in kept
+
+
+def heat_colormap(name: str) -> Colormap:
+    """Make a colour map, transparent below its lower limit, so that napari's contrast slider is the threshold."""
+    return see_through(ensure_colormap(name))
+
+
+def see_through(colormap: Colormap) -> Colormap:
+    """Copy a colour map, transparent below its lower limit."""
+    return Colormap(
+        colors=colormap.colors, controls=colormap.controls, name=f"heat {plain_name(colormap)}", low_color=(0, 0, 0, 0)
+    )
+
+
+def plain_name(colormap: Colormap) -> str:
+    """Give the name of the colour map that a heat map's is made of."""
+    return str(colormap.name).removeprefix("heat ")
+
+
+def heat_layer(explanation: Explanation, source: Layer, look: Look) -> FullLayerData:
+    """Make an Image layer of a heat map's raw values, exactly where the scan's layer lies."""
+    settings = {
+        "name": overlay_name(explanation),
+        "colormap": heat_colormap(look.colormap),
+        "contrast_limits": look.limits(explanation),
+        "opacity": look.opacity,
+        "blending": BLENDING,
+        "interpolation2d": "linear",
+        "interpolation3d": "linear",
+        "rendering": "mip",
+        "visible": not look.bands,
+        "metadata": {METADATA: {EXPLANATION: explanation}},
+        **geometry(source),
+    }
+    return heat_data(explanation), settings, "image"
+
+
+def bands_layer(explanation: Explanation, source: Layer, look: Look) -> FullLayerData:
+    """Make a Labels layer of bands: 1, 2 and 3 from .4, .6 and .8 of the scale's top."""
+    settings = {
+        "name": overlay_name(explanation) + " (bands)",
+        "colormap": band_colormap(look.colormap),
+        "opacity": look.opacity,
+        "blending": BLENDING,
+        "visible": look.bands,
+        "metadata": {METADATA: {EXPLANATION: explanation}},
+        **geometry(source),
+    }
+    return band_data(explanation, look), settings, "labels"
+
+
+def heat_data(explanation: Explanation) -> NDArray[np.float32]:
+    """View a heat map's raw values on the display grid."""
+    grid = DisplayGrid.from_affine(explanation.affine, explanation.heatmap.shape)
+    return grid.to_display(explanation.heatmap)
+
+
+def band_data(explanation: Explanation, look: Look) -> NDArray[np.uint8]:
+    """Count the bands of a heat map on the display grid; 0 is below the first one."""
+    edges = np.array(BANDS) * look.top(explanation)
+    return np.digitize(heat_data(explanation), edges).astype(np.uint8)
+
+
+def band_colormap(name: str) -> DirectLabelColormap:
+    """Colour each band as the heat map's colours are in its middle."""
+    first, last = BANDS[0], 1.0
+    middles = np.array([(low + high) / 2 for low, high in zip(BANDS, (*BANDS[1:], last), strict=True)])
+    colors = ensure_colormap(name).map((middles - first) / (last - first))
+    color_of: dict[int | None, Any] = {None: "transparent", 0: "transparent", **dict(enumerate(colors, start=1))}
+    return DirectLabelColormap(color_dict=color_of)
+
+
+def overlay_name(explanation: Explanation) -> str:
+    """Name a heat map's layer by what it shows."""
+    return f"Heat map: {explanation.target}"
+
+
+def geometry(source: Layer) -> dict[str, Any]:
+    """Copy every transform of a layer: one left out would put the map elsewhere."""
+    return {
+        "scale": source.scale,
+        "translate": source.translate,
+        "rotate": source.rotate,
+        "shear": source.shear,
+        "affine": source.affine,
+        "axis_labels": source.axis_labels,
+        "units": source.units,
+    }

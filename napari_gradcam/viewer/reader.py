@@ -1,0 +1,77 @@
+"""What napari calls to open a file or folder: a scan as an Image layer on the display grid.
+
+Reading loads neither torch nor MONAI. Anything that is not ours is refused fast, so that other readers may try.
+"""
+
+from __future__ import annotations
+
+import os
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_gradcam.viewer import letters
+from napari_gradcam.viewer.layers import scan_layer
+from napari_gradcam.volumes import read_volume
+from napari_gradcam.volumes.nifti import is_nifti
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+_ENDINGS = (".nii", ".nii.gz", ".dcm", ".ima")
+_FILES_LOOKED_AT = 100
+"""How many files of a folder are looked at before it is called one without DICOM files."""
+
+
+def get_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], list[tuple[Any, ...]]] | None:
+    """Give the function that reads a scan, or None for what is not ours.
+
+    Parameters
+    ----------
+    path
+        A file or folder; a list, where napari was told to open several files as one stack.
+    """
+    paths = [path] if isinstance(path, str) else list(path)
+    return read if paths and all(_is_ours(Path(one)) for one in paths) else None
+
+
+def read(path: str | Sequence[str]) -> list[tuple[Any, ...]]:
+    """Read a scan as napari's layer data: one Image layer on the display grid, in mm.
+
+    Raises
+    ------
+    GradCamError
+        If it is no readable scan; napari shows the sentence.
+    """
+    layer = scan_layer(read_volume(path))
+    letters.install_in_current_viewer()
+    return [layer]
+
+
+def _is_ours(path: Path) -> bool:
+    if path.is_dir():
+        return any(_is_dicom(one) for one in islice(_files(path), _FILES_LOOKED_AT))
+    name = path.name.lower()
+    if name.endswith(_ENDINGS):
+        return True
+    return is_nifti(path) if name.endswith(".hdr") else _has_dicom_mark(path)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for parent, folders, names in os.walk(folder):
+        folders.sort()
+        yield from (Path(parent, name) for name in sorted(names))
+
+
+def _is_dicom(path: Path) -> bool:
+    return path.suffix.lower() in {".dcm", ".ima"} or _has_dicom_mark(path)
+
+
+def _has_dicom_mark(path: Path) -> bool:
+    """Whether ``DICM`` stands behind the 128 bytes of the preamble (DICOM PS3.10, section 7.1)."""
+    try:
+        with path.open("rb") as file:
+            file.seek(128)
+            return file.read(4) == b"DICM"
+    except OSError:
+        return False

@@ -1,0 +1,54 @@
+"""An explanation in words and numbers for the dock."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari_gradcam.viewer.contract import Result
+
+if TYPE_CHECKING:
+    from napari_gradcam.explanation import Explanation
+    from napari_gradcam.viewer.look import Look
+    from napari_gradcam.volumes import Volume
+
+
+def result(explanation: Explanation, volume: Volume, look: Look) -> Result:
+    """Say what was found, and how the picture of it must be read.
+
+    Parameters
+    ----------
+    explanation
+        What was found.
+    volume
+        The scan; the position in the patient is told only where its file gives one.
+    look
+        How it is painted now.
+    """
+    # It brings matplotlib along; the worker has imported it before there is anything to say.
+    from napari_gradcam.export import words
+
+    peak = explanation.peak
+    index = " ".join(map(str, peak.index))
+    where = words.place(peak.position) if volume.in_patient_space else f"voxel {index}"
+    return Result(
+        scores=explanation.scores,
+        target=explanation.target,
+        facts=(
+            ("Class", f"{explanation.target}, {words.probability(explanation.scores[explanation.target])}"),
+            ("Hottest point", "none" if explanation.is_empty else where),
+            ("Raw maximum", words.number(peak.value)),
+            ("Cell", words.size(explanation.cell_size)),
+            ("Layer", f"{explanation.layer}, {words.method(explanation)}"),
+        ),
+        sentences=(*_visibility(explanation, look), *explanation.notices, words.PURPOSE),
+        top=look.top(explanation),
+        peak=peak.value,
+    )
+
+
+def _visibility(explanation: Explanation, look: Look) -> tuple[str, ...]:
+    if explanation.is_empty:
+        return (f"Nothing in the scan speaks for “{explanation.target}” at this layer: there is no heat to show.",)
+    if not look.paints(explanation):
+        return ("The whole map lies below the threshold: nothing is painted.",)
+    return ()

@@ -1,0 +1,33 @@
+"""What napari calls to open the dock: the view, its controller and the orientation letters, put together."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from napari_gradcam.viewer import letters
+from napari_gradcam.viewer.controller import Controller
+from napari_gradcam.viewer.dock import Dock
+from napari_gradcam.viewer.jobs import QtJobs
+
+if TYPE_CHECKING:
+    from qtpy.QtWidgets import QWidget
+
+
+class GradCamWidget(Dock):
+    """The dock in a viewer.
+
+    Parameters
+    ----------
+    napari_viewer
+        napari hands it over because of the parameter's name.
+    """
+
+    # No annotation that napari would have to resolve: a quoted one breaks its injection.
+    def __init__(self, napari_viewer: Any, *, parent: QWidget | None = None) -> None:
+        super().__init__(parent=parent)
+        # napari hands a proxy over, whose layers never are the viewer's own; the identity of layers matters here.
+        viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
+        letters.install(viewer)
+        self.controller = Controller(viewer, self, QtJobs())
+        self.destroyed.connect(partial(Controller.close, self.controller))

@@ -1,0 +1,38 @@
+"""Parts of the sentences that readers say."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pydicom import Dataset
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """Write some names in a row, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def reason(error: Exception) -> str:
+    """Give what another library says went wrong in one line without a full stop.
+
+    Where several decoders failed, pydicom's first line says only that, and each further one says why one did: the last
+    line is the reason. Its advice after the first sentence is for programmers.
+    """
+    lines = [" ".join(line.split()) for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    said = lines[-1] if lines[0].endswith(":") else " ".join(lines)
+    return said.split(". ")[0].rstrip(".")
+
+
+def told(dataset: Dataset, keyword: str) -> str:
+    """Give a DICOM value that only describes, on one line; "" where it is missing or damaged."""
+    try:
+        value = dataset.get(keyword)
+        return "" if value is None else " ".join(str(value).split())
+    except Exception:  # pydicom converts a value when it is asked for, and raises any type on a damaged one
+        return ""

@@ -1,0 +1,87 @@
+"""Scans to read: small DICOM series written here, and the real awkward ones where they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, generate_uid
+
+AWKWARD = Path(__file__).parents[3] / "shared" / "data" / "awkward"
+
+
+@pytest.fixture(scope="session")
+def awkward() -> Path:
+    if not AWKWARD.is_dir():
+        pytest.skip("the real awkward scans (../shared/data/awkward) are on the project's own machines only")
+    return AWKWARD
+
+
+class SeriesMaker:
+    """Writes classic DICOM series, one file a slice, into a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.uid = generate_uid()
+
+    def slice(self, stored: np.ndarray, position: Any, *, name: str | None = None, **tags: Any) -> Path:
+        """Write one image, ``(row, column)``; a tag of None is left out."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        dataset = Dataset()
+        values = {
+            "SOPClassUID": CTImageStorage,
+            "SOPInstanceUID": generate_uid(),
+            "SeriesInstanceUID": self.uid,
+            "FrameOfReferenceUID": "1.2.3.4",
+            "PatientName": "Secret^Person",
+            "PatientID": "ID-4711",
+            "PatientBirthDate": "19700101",
+            "Modality": "MR",
+            "SeriesDescription": "T1 axial",
+            "ImageType": ["ORIGINAL", "PRIMARY", "M"],
+            "ImagePositionPatient": None if position is None else [float(mm) for mm in position],
+            "ImageOrientationPatient": [1, 0, 0, 0, 1, 0],
+            "PixelSpacing": [2.0, 1.5],
+            "SliceThickness": 9,
+            "SpacingBetweenSlices": 8,
+            "Rows": stored.shape[0],
+            "Columns": stored.shape[1],
+            "SamplesPerPixel": 1,
+            "PhotometricInterpretation": "MONOCHROME2",
+            "BitsAllocated": stored.dtype.itemsize * 8,
+            "BitsStored": stored.dtype.itemsize * 8,
+            "HighBit": stored.dtype.itemsize * 8 - 1,
+            "PixelRepresentation": int(stored.dtype.kind == "i"),
+            "PixelData": stored.tobytes(),
+            **tags,
+        }
+        for keyword, value in values.items():
+            if value is not None:
+                setattr(dataset, keyword, value)
+        if "PixelData" in dataset:
+            dataset["PixelData"].VR = "OW"
+        dataset.file_meta = FileMetaDataset()
+        dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        dataset.file_meta.MediaStorageSOPClassUID = UID(values["SOPClassUID"])
+        dataset.file_meta.MediaStorageSOPInstanceUID = values["SOPInstanceUID"] or generate_uid()
+        path = self.folder / (name or f"{len(list(self.folder.iterdir())):03d}.dcm")
+        dataset.save_as(path, enforce_file_format=True)
+        return path
+
+    def stack(self, stored: np.ndarray, positions: Any, **tags: Any) -> list[Path]:
+        """Write one image for each position; `stored` is ``(slice, row, column)``."""
+        return [self.slice(one, position, **tags) for one, position in zip(stored, positions, strict=True)]
+
+
+@pytest.fixture
+def series(tmp_path: Path) -> SeriesMaker:
+    return SeriesMaker(tmp_path / "scan")
+
+
+@pytest.fixture
+def stored() -> np.ndarray:
+    """Five slices of 4 rows and 6 columns, every number another one."""
+    return np.arange(5 * 4 * 6, dtype=np.int16).reshape(5, 4, 6)

@@ -1,0 +1,194 @@
+"""Real awkward scans: each row of ../shared/data/README.md, and pydicom's own files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import nibabel
+import numpy as np
+import pytest
+from nibabel.affines import apply_affine
+from pydicom.data import get_testdata_file
+
+from napari_gradcam import GradCamError, read_volume
+from napari_gradcam.volumes.orientation import axis_letters, obliquity
+
+if TYPE_CHECKING:
+    from napari_gradcam.volumes import Volume
+
+
+def pydicom_file(name: str) -> Path:
+    path = get_testdata_file(name, download=False)
+    if path is None:
+        pytest.skip(f"this pydicom comes without {name}")
+    return Path(path)
+
+
+def same_values_at_the_same_positions(volume: Volume, expected: Path, tolerance: float = 0) -> None:
+    """Compare voxel by voxel in patient space: the two arrays may run along their axes differently."""
+    image = nibabel.load(expected)
+    values = np.asanyarray(image.dataobj)
+    index = np.moveaxis(np.indices(volume.shape), 0, -1)
+    theirs = apply_affine(np.linalg.inv(image.affine) @ volume.affine, index)
+    nearest = np.round(theirs).astype(int)
+    sizes = np.linalg.norm(image.affine[:3, :3], axis=0)
+    assert np.abs((theirs - nearest) * sizes).max() < 1e-3  # mm
+    assert sorted(volume.shape) == sorted(values.shape)
+    np.testing.assert_allclose(volume.array, values[tuple(np.moveaxis(nearest, -1, 0))], rtol=tolerance, atol=0)
+
+
+@pytest.mark.parametrize("name", ["mr_j2k", "mr_rle", "mr_oblique_38deg"])
+def test_a_series_equals_its_expected_volume(awkward, name):
+    volume = read_volume(awkward / name / "series")
+    assert volume.array.dtype.kind in "iu"
+    same_values_at_the_same_positions(volume, awkward / name / "expected.nii.gz")
+
+
+def test_a_slope_for_each_slice(awkward):
+    volume = read_volume(awkward / "mr_slope_per_slice" / "series")
+    assert volume.spacing == pytest.approx((6.4, 4.0, 0.5), abs=1e-4)
+    same_values_at_the_same_positions(volume, awkward / "mr_slope_per_slice" / "expected.nii.gz", tolerance=1e-6)
+
+
+def test_obliquity_of_the_38_degree_scan(awkward):
+    volume = read_volume(awkward / "mr_oblique_38deg" / "series")
+    assert obliquity(volume.affine) == pytest.approx(38.7, abs=0.05)
+    assert "38.7° oblique" in volume.notices[0]
+
+
+def test_the_ct_lies_under_its_own_labels(awkward):
+    volume = read_volume(awkward / "ct_body_j2k" / "series")
+    labels = nibabel.load(awkward / "ct_body_j2k" / "organ_labels.nii.gz")
+    assert volume.shape == (512, 512, 20)
+    assert volume.spacing == pytest.approx((0.9765625, 0.9765625, 2.0))  # Slice Thickness says 3
+    assert (volume.modality, volume.name, volume.window) == ("CT", "CT Body 3.0", (40, 300))
+    assert volume.array.dtype == np.int16
+    assert volume.array.min() == -1024
+    index = np.array([(0, 0, 0), (511, 511, 19), (100, 300, 7)])
+    theirs = apply_affine(np.linalg.inv(labels.affine) @ volume.affine, index)
+    np.testing.assert_allclose(theirs, np.round(theirs), atol=1e-3)
+    # What is labelled is body, not air: the labels lie on the scan and not beside it.
+    every = apply_affine(np.linalg.inv(labels.affine) @ volume.affine, np.moveaxis(np.indices(volume.shape), 0, -1))
+    inside = np.asanyarray(labels.dataobj)[tuple(np.moveaxis(np.round(every).astype(int), -1, 0))] > 0
+    assert np.median(volume.array[inside]) > -200
+    assert (volume.array[inside] > -950).mean() > 0.98
+
+
+def test_a_gantry_tilt_keeps_its_shear(awkward):
+    volume = read_volume(awkward / "ct_gantry_tilt")
+    step, down = volume.affine[:3, 2], volume.affine[:3, 1]
+    np.testing.assert_allclose(step, (0, 0, 5), atol=1e-9)
+    cosine = abs(step @ down) / np.linalg.norm(step) / np.linalg.norm(down)
+    assert np.degrees(np.arcsin(cosine)) == pytest.approx(14.0, abs=0.1)
+    assert any("14.0°" in notice and "gantry tilt" in notice for notice in volume.notices)
+
+
+def test_an_enhanced_mr_is_one_volume(awkward):
+    import pydicom
+
+    path = awkward / "mr_enhanced_multiframe" / "IM-0001-0170-0001.dcm"
+    volume = read_volume(path)
+    dataset = pydicom.dcmread(path)
+    assert volume.shape == (dataset.Columns, dataset.Rows, 8)
+    for number, frame in enumerate(dataset.PerFrameFunctionalGroupsSequence):
+        lps = np.array(frame.PlanePositionSequence[0].ImagePositionPatient, dtype=float)
+        index = np.linalg.solve(volume.affine, [-lps[0], -lps[1], lps[2], 1])[:3]
+        np.testing.assert_allclose(index, np.round(index), atol=0.01)
+        k = round(index[2])
+        scale = frame.PixelValueTransformationSequence[0]
+        expected = dataset.pixel_array[number].T * float(scale.RescaleSlope) + float(scale.RescaleIntercept)
+        np.testing.assert_allclose(volume.array[:, :, k], expected, rtol=1e-6)
+
+
+def test_an_enhanced_ct_is_one_volume_in_hounsfield_units(awkward):
+    volume = read_volume(awkward / "ct_enhanced")
+    assert volume.shape == (512, 512, 2)
+    assert volume.modality == "CT"
+    assert volume.spacing[2] == pytest.approx(10)
+    assert volume.array.min() == -1024
+    assert volume.array.dtype == np.int16
+
+
+def test_images_at_one_position_are_refused(awkward):
+    with pytest.raises(GradCamError, match="its 4 images lie at one position"):
+        read_volume(awkward / "ct_one_position")
+
+
+def test_mixed_orientations_are_refused(awkward):
+    with pytest.raises(GradCamError, match=r"mixes 2 stacks .*2 sagittal of 288 × 288; 2 axial of 288 × 288"):
+        read_volume(awkward / "mr_mixed_orientations")
+
+
+def test_one_of_the_mixed_stacks_can_be_given_as_a_list(awkward):
+    files = [awkward / "mr_mixed_orientations" / f"IM-0001-000{n}-0001.dcm" for n in (1, 2)]
+    volume = read_volume(files)
+    assert volume.shape == (288, 288, 2)
+    assert axis_letters(volume.affine) == ("L", "P", "S")
+
+
+# pydicom's own files
+
+ENCODINGS = ["", "_RLE", "_bigendian", "_expb", "_implicit", "_jp2klossless", "_jpeg_ls_lossless", "_padded"]
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_one_mr_in_eight_encodings_is_one_volume(encoding):
+    plain = read_volume(pydicom_file("MR_small.dcm"))
+    volume = read_volume(pydicom_file(f"MR_small{encoding}.dcm"))
+    np.testing.assert_array_equal(volume.array, plain.array)
+    np.testing.assert_array_equal(volume.affine, plain.affine)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("JPEG-lossy.dcm", "cannot be decoded"),
+        ("JPEG2000-embedded-sequence-delimiter.dcm", "cannot be decoded"),
+        ("MR_truncated.dcm", "62 bytes of its pixel data are missing"),
+        ("badVR.dcm", "not a scan"),
+        ("meta_missing_tsyntax.dcm", "export it again"),
+        ("nested_priv_SQ.dcm", "export it again"),
+        ("test-SR.dcm", "Comprehensive SR"),
+        ("rtstruct.dcm", "RT Structure Set"),
+        ("rtdose.dcm", "not a scan"),
+        ("liver_1frame.dcm", "a segmentation"),
+        ("examples_palette.dcm", "holds colours"),
+        ("SC_rgb_rle.dcm", "holds colours"),
+        ("README.txt", "neither DICOM nor NIfTI"),
+        ("dicomdirtests/DICOMDIR", "give the folder of one series"),
+        ("dicomdirtests/77654033", "holds 4 series"),
+        ("dicomdirtests/77654033/CT2", "161 slices are missing"),
+        ("dicomdirtests/98892001/CT2N", "mixes 2 stacks"),
+    ],
+)
+def test_pydicoms_files_that_are_no_volume_are_refused(name, reason):
+    path = pydicom_file("dicomdirtests/DICOMDIR").parents[1] / name if "/" in name else pydicom_file(name)
+    with pytest.raises(GradCamError, match=r".+") as caught:
+        read_volume(path)
+    assert reason in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_file_of_pydicom_ends_in_anything_but_a_volume_or_a_sentence():
+    folder = pydicom_file("CT_small.dcm").parent
+    read, named = 0, []
+    for path in sorted(path for path in folder.glob("*") if path.is_file()):
+        try:
+            read += bool(np.isfinite(read_volume(path).array).all())
+        except GradCamError as error:
+            named.append(path.name in str(error))
+    assert all(named)
+    assert read > 15
+    assert len(named) > 40
+
+
+def test_a_gated_ct_of_pydicom_is_a_volume():
+    volume = read_volume(pydicom_file("dicomdirtests/DICOMDIR").parent / "98892001" / "CT5N")
+    assert volume.shape == (16, 16, 5)
+
+
+def test_the_cervical_x_ray_is_turned_over_and_unplaced():
+    volume = read_volume(pydicom_file("dicomdirtests/DICOMDIR").parent / "77654033" / "CR1")
+    assert not volume.in_patient_space
+    assert any("MONOCHROME1" in notice for notice in volume.notices)
