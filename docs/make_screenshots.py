@@ -1,4 +1,4 @@
-"""Make the pictures of the real window again: ``python docs/make_screenshots.py`` (under Xvfb where there is no display).
+"""Make the pictures of the real window again: ``python docs/make_screenshots.py`` (by xvfb-run without a display).
 
 Each picture is ``docs/images/<name>.png``, 1600 × 1000 pixels; look at them before they are committed.
 """
@@ -15,10 +15,11 @@ from napari.settings import get_settings
 from qtpy.QtWidgets import QApplication
 
 from napari_gradcam.viewer.contract import Tone
-from napari_gradcam.viewer.widget import GradCamWidget
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from napari_gradcam.viewer.widget import GradCamWidget
 
 IMAGES = Path(__file__).parent / "images"
 SIZE = (1600, 1000)

@@ -1,7 +1,7 @@
 """Where did the network look? Grad-CAM heat maps of MONAI classifiers over scans, in patient space.
 
-Three verbs: :func:`read_volume`, :func:`load_classifier`, :func:`explain`. Importing this package loads neither torch nor
-MONAI nor napari: each comes with the first call that needs it.
+Three verbs: :func:`read_volume`, :func:`load_classifier`, :func:`explain`. Importing this package loads neither
+torch nor MONAI nor napari: each comes with the first call that needs it.
 """
 
 from __future__ import annotations

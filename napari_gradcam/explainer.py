@@ -1,7 +1,7 @@
 """The one use case: a volume and a classifier to an explanation.
 
-Not named ``explain``, as the function is: a submodule of that name would hide the function from ``from napari_gradcam import
-explain`` once it was imported.
+Not named ``explain``, as the function is: a submodule of that name would hide the function from ``from napari_gradcam
+import explain`` once it was imported.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from nibabel.affines import from_matvec
 from napari_gradcam.cam import capture, maps_of
 from napari_gradcam.cam.engine import check_method
 from napari_gradcam.classifiers.preprocessing import cut, prepare_slices, prepare_volume
+from napari_gradcam.classifiers.scores import already_probabilities
 from napari_gradcam.errors import GradCamError
 from napari_gradcam.explanation import Explanation, Progress
 from napari_gradcam.volumes.placement import place_on_grid
@@ -49,7 +50,8 @@ def explain(
     volume
         One scalar scan.
     classifier
-        A 3D classifier reads the whole volume; a 2D one reads every slice of its plane, and gives one volume on one scale.
+        A 3D classifier reads the whole volume; a 2D one reads every slice of its plane, and gives one volume on one
+        scale.
     target
         Class name or index; None is the class with the highest score.
     method
@@ -104,6 +106,7 @@ class _Run(NamedTuple):
     maps: NDArray[np.float32]
     targets: Sequence[int]
     calls: int
+    saturable: bool
     input_shape: tuple[int, ...]
 
 
@@ -178,7 +181,7 @@ def _explain_slices(
 
 
 def _run(classifier: Classifier, prepared: Prepared, layer: str, wanted: int | None, method: str) -> _Run:
-    """Run the network once; where no class is asked for, one sample gets its best class's map and a batch each class's."""
+    """Run the network once; without a class asked for, map a volume's best and each of a batch of slices."""
     _check_channels(classifier, prepared)
     try:
         captured = capture(classifier.network, prepared.tensor, layer, classifier.head.class_scores)
@@ -188,10 +191,12 @@ def _run(classifier: Classifier, prepared: Prepared, layer: str, wanted: int | N
         size = " × ".join(map(str, prepared.tensor.shape[1:]))
         reason = str(error).strip().splitlines()[0]
         raise GradCamError(
-            f"The model “{classifier.name}” cannot read its own preprocessed input of {size} (channels first): {reason}; correct the "
-            "bundle's preprocessing or network."
+            f"The model “{classifier.name}” cannot read its own preprocessed input of {size} (channels first): "
+            f"{reason}; correct the bundle's preprocessing or network."
         ) from error
     logits = captured.logits.detach()
+    saturable = already_probabilities(logits)
+    probabilities = logits if saturable else classifier.head.probabilities(logits)
     if wanted is not None:
         targets: Sequence[int] = [wanted]
     elif len(logits) == 1 and classifier.spatial_dims == 3:
@@ -200,10 +205,11 @@ def _run(classifier: Classifier, prepared: Prepared, layer: str, wanted: int | N
         targets = range(logits.shape[1])
     return _Run(
         logits.double().cpu().numpy(),
-        classifier.head.probabilities(logits).double().cpu().numpy(),
+        probabilities.double().cpu().numpy(),
         maps_of(captured, targets, method).float().cpu().numpy(),
         targets,
         captured.calls,
+        saturable,
         tuple(prepared.tensor.shape[2:]),
     )
 
@@ -220,8 +226,8 @@ def _check_channels(classifier: Classifier, prepared: Prepared) -> None:
     given = prepared.tensor.shape[1]
     if wanted is not None and given != wanted:
         raise GradCamError(
-            f"The model “{classifier.name}” wants {wanted} input channels but its preprocessing gives {given} for this scan; choose a "
-            "model made for such scans."
+            f"The model “{classifier.name}” wants {wanted} input channels but its preprocessing gives {given} for "
+            "this scan; choose a model made for such scans."
         )
 
 
@@ -264,7 +270,8 @@ def _aggregate(
     if rule.aggregation == "max":
         best = int(probabilities[:, rule.positive].argmax())
         name = classifier.class_names[rule.positive]
-        told = f"The scores are those of the one {rule.plane} slice of {len(probabilities)} where “{name}” is most probable."
+        count = len(probabilities)
+        told = f"The scores are those of the one {rule.plane} slice of {count} where “{name}” is most probable."
         return probabilities[best], logits[best], told
     told = f"The scores are the mean of {len(probabilities)} {rule.plane} slices."
     return probabilities.mean(axis=0), logits.mean(axis=0), told
@@ -278,6 +285,10 @@ def _run_notices(run: _Run, layer: str) -> tuple[str, ...]:
     notices = []
     if run.calls > 1:
         notices.append(f"The layer “{layer}” runs {run.calls} times in the network; the map is of its last run.")
+    if run.saturable:
+        notices.append(
+            "The network returns probabilities instead of scores before softmax: where it is certain, the map vanishes."
+        )
     if min(run.maps.shape[2:]) <= 3:
         grid = " × ".join(map(str, run.maps.shape[2:]))
         notices.append(

@@ -49,7 +49,8 @@ class Explanation:
     ----------
     heatmap
         float32 on the volume's native grid ``(i, j, k)``: raw values in units of the class score before softmax or
-        sigmoid, never scaled by their own maximum, so that two runs can be compared; zero outside of what the network saw.
+        sigmoid, never scaled by their own maximum, so that two runs can be compared; zero outside of what the network
+        saw.
     affine
         The volume's affine: voxel index to RAS+ mm.
     coarse
@@ -64,7 +65,8 @@ class Explanation:
     volume_name, classifier_name
         What was explained, and by what.
     slice_scores
-        For a 2D classifier, the probabilities of every slice, ``(slices, classes)``, in the order of `coarse`'s last axis.
+        For a 2D classifier, the probabilities of every slice, ``(slices, classes)``, in the order of `coarse`'s last
+        axis.
     slice_axis
         For a 2D classifier, the axis of the native grid that the slices were cut along.
     notices
@@ -100,7 +102,7 @@ class Explanation:
 
     @property
     def cell_size(self) -> tuple[float, float, float]:
-        """Size of one cell of the network's own grid in mm, along the axes of `coarse`: the map can place nothing finer."""
+        """Size of one cell of the network's own grid in mm, along the axes of `coarse`: nothing finer can be placed."""
         affine = self.coarse_affine if self.coarse_affine.ndim == 2 else self.coarse_affine[0]
         a, b, c = (float(mm) for mm in np.linalg.norm(affine[:3, :3], axis=0))
         return a, b, c

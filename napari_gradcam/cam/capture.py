@@ -178,8 +178,8 @@ def _check_same(cut: Tensor, plain: Tensor, layer: str) -> None:
     """
     if not torch.allclose(cut.detach().to(plain.dtype), plain, rtol=1e-4, atol=1e-5, equal_nan=True):
         raise GradCamError(
-            f"The layer “{layer}” hands its input on, and the network overwrites that memory later, so the layer cannot be "
-            "captured truly; choose the layer before it."
+            f"The layer “{layer}” hands its input on, and the network overwrites that memory later, so the layer "
+            "cannot be captured truly; choose the layer before it."
         )
 
 

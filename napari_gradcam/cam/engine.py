@@ -25,8 +25,8 @@ class ClassActivationMaps:
     Attributes
     ----------
     maps
-        ``(batch, target, *grid)``, in the order of the targets asked for, on the target layer's own grid; in units of the
-        class score, never normalised.
+        ``(batch, target, *grid)``, in the order of the targets asked for, on the target layer's own grid; in units of
+        the class score, never normalised.
     logits
         ``(batch, class)``, the scores before softmax or sigmoid.
     calls
@@ -51,8 +51,8 @@ def class_activation_map(
     Parameters
     ----------
     network
-        Any ``torch.nn.Module`` in 1D, 2D or 3D, frozen or not, also inside of ``no_grad`` or ``inference_mode``. It is run
-        in evaluation mode and handed back untouched.
+        Any ``torch.nn.Module`` in 1D, 2D or 3D, frozen or not, also inside of ``no_grad`` or ``inference_mode``. It
+        is run in evaluation mode and handed back untouched.
     inputs
         ``(batch, channel, *spatial)``.
     layer
@@ -76,7 +76,7 @@ def class_activation_map(
 
 
 def maps_of(captured: Capture, targets: Sequence[int], method: str = "gradcam") -> Tensor:
-    """Maps of a network that has already run: each class costs only what lies after the target layer.
+    """Map classes of a network that has already run: each costs only what lies after the target layer.
 
     Returns
     -------
@@ -92,7 +92,8 @@ def maps_of(captured: Capture, targets: Sequence[int], method: str = "gradcam") 
             )
     if not torch.isfinite(captured.logits).all():
         raise GradCamError(
-            "The network's scores are not finite numbers, so no map can be trusted; look for NaN in the scan or the weights."
+            "The network's scores are not finite numbers, so no map can be trusted; look for NaN in the scan or the "
+            "weights."
         )
     with torch.inference_mode(False), torch.no_grad():
         activations = captured.activations.detach()
@@ -109,8 +110,8 @@ def check_method(method: str) -> None:
 def output_scores(output: Any) -> Tensor:
     """Find the class scores in what a network returned.
 
-    A tuple or list gives its first item, a mapping its ``logits``, ``out`` or first item; trailing axes of length one, as
-    of a fully convolutional head ``(batch, class, 1, 1)``, are dropped.
+    A tuple or list gives its first item, a mapping its ``logits``, ``out`` or first item; trailing axes of length
+    one, as of a fully convolutional head ``(batch, class, 1, 1)``, are dropped.
 
     Returns
     -------
@@ -130,6 +131,7 @@ def output_scores(output: Any) -> Tensor:
         raise GradCamError(f"The network returns a {type(output).__name__}, not class scores; give a classifier.")
     if output.ndim < 2 or output.shape[2:].numel() != 1:
         raise GradCamError(
-            f"The network returns an array of shape {tuple(output.shape)}, not one score for each class; give a classifier."
+            f"The network returns an array of shape {tuple(output.shape)}, not one score for each class; give a "
+            f"classifier."
         )
     return output.flatten(1)

@@ -48,8 +48,8 @@ class LayerInfo:
 def survey(network: nn.Module, input_shape: Sequence[int]) -> tuple[LayerInfo, ...]:
     """List the layers of `network` in the order in which they finish, those that never run last.
 
-    The network runs once on zeros. (The meta device, where tensors have shapes and no values, was measured: it takes longer
-    than a forward pass of 64³ voxels.)
+    The network runs once on zeros. (The meta device, where tensors have shapes and no values, was measured: it takes
+    longer than a forward pass of 64³ voxels.)
 
     Parameters
     ----------
@@ -97,8 +97,8 @@ def survey(network: nn.Module, input_shape: Sequence[int]) -> tuple[LayerInfo, .
 def default_layer(layers: Sequence[LayerInfo], network: nn.Module) -> str:
     """Name the deepest layer that still has a grid: the last one before the network pools it away.
 
-    Normalisation and layers that hand their input on are passed over, as is a layer that runs more than once: what stands
-    before or around them is the better name for the same place.
+    Normalisation and layers that hand their input on are passed over, as is a layer that runs more than once: what
+    stands before or around them is the better name for the same place.
 
     Raises
     ------

@@ -1,7 +1,7 @@
 """Each method a small function of activations and gradients: raw maps on the layer's own grid.
 
-Shapes throughout: activations A and gradients G = ∂y/∂A are ``(batch, channel, *grid)`` with one, two or three grid axes, a map
-is ``(batch, *grid)``. y is the class score before softmax or sigmoid. Nothing is normalised here.
+Shapes throughout: activations A and gradients G = ∂y/∂A are ``(batch, channel, *grid)`` with one, two or three grid
+axes, a map is ``(batch, *grid)``. y is the class score before softmax or sigmoid. Nothing is normalised here.
 """
 
 from __future__ import annotations

@@ -50,8 +50,8 @@ def allowed_class(target: str, key: str) -> type:
         or found.__name__.removeprefix("Rand").startswith(_REFUSED_STEMS)
     ):
         raise GradCamError(
-            f"The bundle asks at “{key}” for “{target}”, which is not a network, transform or inferer of MONAI that a bundle "
-            "may build; use one of MONAI's own or open only bundles that do."
+            f"The bundle asks at “{key}” for “{target}”, which is not a network, transform or inferer of MONAI that "
+            "a bundle may build; use one of MONAI's own or open only bundles that do."
         )
     return found
 

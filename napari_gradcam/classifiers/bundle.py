@@ -1,7 +1,7 @@
 """A MONAI bundle, folder or zip, to a Classifier.
 
-Layout (MONAI Bundle specification): ``configs/metadata.json``, ``configs/inference.json`` or ``.yaml``, ``models/model.pt``. A zip
-is read in place and never unpacked, so none of its paths can reach outside.
+Layout (MONAI Bundle specification): ``configs/metadata.json``, ``configs/inference.json`` or ``.yaml``,
+``models/model.pt``. A zip is read in place and never unpacked, so none of its paths can reach outside.
 """
 
 from __future__ import annotations
@@ -70,7 +70,8 @@ def load_classifier(path: str | PathLike[str]) -> Classifier:
     class_names = metadata.class_names or _numbered(network, metadata.input_shape(spatial_dims))
     notices = metadata.notices
     if activation is None:
-        # A sigmoid for one logit, which decides between two classes; otherwise classes are taken to exclude one another.
+        # A sigmoid for one logit, which decides between two classes; otherwise classes are taken to exclude one
+        # another.
         activation = "sigmoid" if metadata.outputs == 1 else "softmax"
         notices += (f"The bundle names no activation: {activation} was assumed for the probabilities.",)
     return Classifier(
@@ -105,7 +106,8 @@ def _root(path: Path) -> Path | zipfile.Path:
         inner = [folder for folder in root.iterdir() if folder.is_dir() and _has(folder, "configs")]
         if len(inner) != 1:
             raise GradCamError(
-                f"{path.name} is not a MONAI bundle: it has no folder “configs”; give the folder that holds configs and models."
+                f"{path.name} is not a MONAI bundle: it has no folder “configs”; give the folder that holds configs "
+                f"and models."
             )
         root = inner[0]
     return root
@@ -162,8 +164,8 @@ def _load_weights(network: nn.Module, root: Path | zipfile.Path, path: Path) -> 
         state = torch.load(content, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
         raise GradCamError(
-            f"{_WEIGHTS} of the bundle {path.name} holds more than weights or is damaged, and was not opened; save the network's "
-            "state_dict() alone."
+            f"{_WEIGHTS} of the bundle {path.name} holds more than weights or is damaged, and was not opened; save "
+            "the network's state_dict() alone."
         ) from error
     if isinstance(state, dict):
         state = next((state[key] for key in ("state_dict", "model") if isinstance(state.get(key), dict)), state)
@@ -192,8 +194,8 @@ def _check_fit(wanted: Mapping[str, Any], given: Mapping[str, Any], path: Path) 
             f"{len(other)} of another size (first {first}: {list(given[first].shape)}, not {list(wanted[first].shape)})"
         )
     raise GradCamError(
-        f"The weights of the bundle {path.name} do not fit its network: {', '.join(details)}; give the weights of this very "
-        "network, or correct network_def."
+        f"The weights of the bundle {path.name} do not fit its network: {', '.join(details)}; give the weights of "
+        "this very network, or correct network_def."
     )
 
 
@@ -204,7 +206,8 @@ def _check_inferer(config: Config, path: Path) -> None:
     target = node.get("_target_") if isinstance(node, dict) else None
     if not isinstance(target, str) or not issubclass(allowed_class(target, "inferer::_target_"), SimpleInferer):
         raise GradCamError(
-            f"The bundle {path.name} runs its network by “{target}”; only SimpleInferer, the whole input at once, can be explained."
+            f"The bundle {path.name} runs its network by “{target}”; only SimpleInferer, the whole input at once, "
+            f"can be explained."
         )
 
 
@@ -264,7 +267,7 @@ def _spatial_dims(network: nn.Module, path: Path) -> int:
 
 
 def _numbered(network: nn.Module, input_shape: tuple[int, ...]) -> tuple[str, ...]:
-    """Number the classes where the metadata does not name them, counted by a run on zeros."""
+    """Give numbers as names where the metadata does not name them, counted by a run on zeros."""
     from napari_gradcam.cam import output_scores
 
     with torch.inference_mode():

@@ -29,8 +29,8 @@ class SliceRule:
     plane
         The plane it is cut along.
     aggregation
-        ``"mean"``: the volume's probabilities are the mean of its slices'; ``"max"``: they are those of the one slice where
-        `positive` is most probable.
+        ``"mean"``: the volume's probabilities are the mean of its slices'; ``"max"``: they are those of the one slice
+        where `positive` is most probable.
     positive
         Index of the class that one slice is enough for; used by ``"max"`` alone.
     """

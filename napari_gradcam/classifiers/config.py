@@ -1,8 +1,9 @@
 """A bundle's configuration, read without running code from it.
 
-MONAI's own ConfigParser calls whatever ``_target_`` names and evaluates each string that begins with ``$``. Here references
-(``@a::b``) are followed, ``_target_`` is built from the allow-list alone, and a ``$`` expression may hold references, numbers,
-lists, arithmetic and comparisons: a small interpreter of its syntax tree computes it, nothing is ever passed to ``eval``.
+MONAI's own ConfigParser calls whatever ``_target_`` names and evaluates each string that begins with ``$``. Here
+references (``@a::b``) are followed, ``_target_`` is built from the allow-list alone, and a ``$`` expression may hold
+references, numbers, lists, arithmetic and comparisons: a small interpreter of its syntax tree computes it, nothing is
+ever passed to ``eval``.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import ast
 import operator
 import re
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -62,7 +64,7 @@ class Config:
         return key in self._content
 
     def raw(self, key: str) -> Any:
-        """What stands at ``a::b::0``, references followed but nothing built.
+        """Return what stands at ``a::b::0``, references followed but nothing built.
 
         Raises
         ------
@@ -126,7 +128,10 @@ class Config:
         if issubclass(built, nn.Module) and arguments.get("pretrained"):
             arguments["pretrained"] = False  # the bundle's own weights follow; nothing is downloaded
         try:
-            return built(**arguments)
+            with warnings.catch_warnings():
+                # MONAI tells its callers of defaults that changed, which the person at the scan cannot act on.
+                warnings.simplefilter("ignore", FutureWarning)
+                return built(**arguments)
         except Exception as error:
             raise GradCamError(
                 f"The bundle's “{key}” ({built.__name__}) cannot be built: {_first_line(error)}."
@@ -155,8 +160,8 @@ class Config:
             return _compute(tree.body, values)
         except (_NotAllowedError, SyntaxError, TypeError, ValueError, ArithmeticError, LookupError, RecursionError):
             raise GradCamError(
-                f"The bundle holds the expression “{text}” at “{key}”; only references, numbers, arithmetic and comparisons are "
-                "computed, code is not run: write the value itself."
+                f"The bundle holds the expression “{text}” at “{key}”; only references, numbers, arithmetic and "
+                "comparisons are computed, code is not run: write the value itself."
             ) from None
 
     def _once(self, key: str, build: Callable[[], Any]) -> Any:

@@ -49,7 +49,9 @@ class Metadata:
     @property
     def notices(self) -> tuple[str, ...]:
         """What a reader must know of these metadata."""
-        return () if self.class_names else ("The bundle does not name its classes: they are numbered.",)
+        use = str(self._content.get("intended_use", "")).strip()
+        told = (f"The model's own intended use: {use}",) if use else ()
+        return told if self.class_names else (*told, "The bundle does not name its classes: they are numbered.")
 
     @property
     def outputs(self) -> int | None:
@@ -111,8 +113,8 @@ class Metadata:
         positive = self._explanation.get("positive_class", class_names[-1])
         if plane not in PLANES or aggregation not in ("max", "mean") or positive not in class_names:
             raise GradCamError(
-                f"The bundle's metadata.json asks to read slices by plane “{plane}”, aggregation “{aggregation}”, positive class "
-                f"“{positive}”; use axial, coronal or sagittal, max or mean, and one of its own classes."
+                f"The bundle's metadata.json asks to read slices by plane “{plane}”, aggregation “{aggregation}”, "
+                f"positive class “{positive}”; use axial, coronal or sagittal, max or mean, and one of its own classes."
             )
         return SliceRule(plane, aggregation, tuple(class_names).index(positive))
 

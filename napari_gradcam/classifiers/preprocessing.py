@@ -1,8 +1,8 @@
 """From a volume in patient space to what the network reads, and where each of its voxels lies.
 
-MONAI's spatial transforms keep ``MetaTensor.affine`` true, so the place of the network's input, and with it of the map, is
-read from there. A volume enters channel-first, never as ``(i, j, k)`` with a channel axis added later: that order loses the
-shift of a later crop.
+MONAI's spatial transforms keep ``MetaTensor.affine`` true, so the place of the network's input, and with it of the
+map, is read from there. A volume enters channel-first, never as ``(i, j, k)`` with a channel axis added later: that
+order loses the shift of a later crop.
 """
 
 from __future__ import annotations
@@ -142,15 +142,17 @@ def _run(preprocess: Callable[[MetaTensor], Any], image: MetaTensor, dims: int, 
     except Exception as error:
         reason = str(error.__cause__ or error).strip().splitlines() or [type(error).__name__]
         raise GradCamError(
-            f"The model's preprocessing does not fit the scan “{name}”: {reason[0]}; choose a model made for such scans."
+            f"The model's preprocessing does not fit the scan “{name}”: {reason[0]}; choose a model made for such "
+            f"scans."
         ) from error
     if not isinstance(prepared, MetaTensor):
         raise GradCamError(
-            "The model's preprocessing loses where the voxels lie (it returns no MetaTensor), so its map cannot be placed; remove "
-            "the step that drops the metadata."
+            "The model's preprocessing loses where the voxels lie (it returns no MetaTensor), so its map cannot be "
+            "placed; remove the step that drops the metadata."
         )
     if prepared.ndim != dims + 1:
         raise GradCamError(
-            f"The model's preprocessing gives an array of {prepared.ndim} axes where channels and {dims} spatial axes are needed."
+            f"The model's preprocessing gives an array of {prepared.ndim} axes where channels and {dims} spatial "
+            f"axes are needed."
         )
     return prepared

@@ -13,7 +13,7 @@ from napari_gradcam.errors import GradCamError
 if TYPE_CHECKING:
     from torch import Tensor
 
-Activation = Literal["softmax", "sigmoid", "none"]
+Activation = Literal["softmax", "sigmoid"]
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Head:
     classes
         Number of classes a person may ask for.
     activation
-        ``"softmax"`` for classes that exclude one another, ``"sigmoid"`` for classes that do not (or for one logit that
-        decides between two), ``"none"`` where the network returns probabilities already.
+        ``"softmax"`` for classes that exclude one another, ``"sigmoid"`` for classes that do not, or for one logit that
+        decides between two.
     """
 
     classes: int
@@ -48,15 +48,21 @@ class Head:
             return torch.cat([-scores, scores], dim=1)
         if scores.shape[1] != self.classes:
             raise GradCamError(
-                f"The network gives {scores.shape[1]} scores but {self.classes} class names are declared; correct channel_def "
-                "in the bundle's metadata.json."
+                f"The network gives {scores.shape[1]} scores but {self.classes} class names are declared; correct "
+                "channel_def in the bundle's metadata.json."
             )
         return scores
 
     def probabilities(self, scores: Tensor) -> Tensor:
         """Probabilities of the scores of :meth:`class_scores`, ``(batch, class)``."""
-        if self.activation == "softmax":
-            return scores.softmax(dim=1)
-        if self.activation == "sigmoid":
-            return scores.sigmoid()
-        return scores
+        return scores.softmax(dim=1) if self.activation == "softmax" else scores.sigmoid()
+
+
+def already_probabilities(scores: Tensor) -> bool:
+    """Tell whether scores are a softmax's output already: none negative and each sample's sum is one.
+
+    A second softmax would flatten them, and their gradient vanishes where the network is certain (Selvaraju et al. 2017
+    take the score before softmax for that reason).
+    """
+    sums = scores.sum(dim=1)
+    return scores.shape[1] > 1 and bool((scores >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), atol=1e-5)

@@ -69,8 +69,8 @@ class DisplayForm(QWidget):
         scale = QHBoxLayout()
         scale.addWidget(self.fixed)
         scale.addWidget(self.top, 1)
-        form.addRow("Opacity", self.opacity)
-        form.addRow("Threshold", self.threshold)
+        form.addRow("Opacity, %", self.opacity)
+        form.addRow("Threshold, %", self.threshold)
         form.addRow("Painted", self.painted)
         form.addRow("Colours", self.colormap)
         form.addRow("Scale", scale)
@@ -101,9 +101,7 @@ class DisplayForm(QWidget):
         self._top = result.top
         with signals_blocked(self.top):
             self.top.setValue(self._look.fixed_top if self._look.fixed_top is not None else result.top)
-        self.painted.setText(
-            f"raw {self._look.threshold * result.top:.3g} to {result.top:.3g}, maximum {result.peak:.3g}"
-        )
+        self.painted.setText(f"raw {self._look.threshold * result.top:.3g} to {result.top:.3g}")
 
     def _on_change(self, value: Any = None) -> None:
         fixed = self.fixed.isChecked()

@@ -7,11 +7,11 @@ be explained, the run, what was found, how it is painted.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from magicgui.widgets import Container, PushButton
+from magicgui.widgets import PushButton
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFileDialog, QFrame, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QFormLayout, QFrame, QScrollArea, QVBoxLayout, QWidget
 
 from napari_gradcam.viewer.contract import Choice, DockEvents, Result, Tone
 from napari_gradcam.viewer.display import DisplayForm
@@ -24,7 +24,7 @@ from napari_gradcam.viewer.parts import (
     choice_box,
     fill,
     heading,
-    row,
+    side_by_side,
     text_label,
 )
 
@@ -70,12 +70,14 @@ class Dock(QWidget):
         self.set_result(None)
 
     def _lay_out(self) -> None:
-        form: Container[Any] = Container(
-            widgets=[self.scan, self.model, row(self.folder, self.zip), self.target, self.layer, self.method],
-            labels=True,
-        )
-        form.margins = (0, 0, 0, 0)
-        buttons = row(self.explain, self.cancel)
+        form = QFormLayout()
+        form.setContentsMargins(0, 0, 0, 0)
+        form.setVerticalSpacing(5)
+        form.addRow("Scan", self.scan.native)
+        form.addRow("Model", self.model.native)
+        form.addRow("", side_by_side(self.folder.native, self.zip.native))
+        for box in (self.target, self.layer, self.method):
+            form.addRow(box.label, box.native)
         found = QVBoxLayout(self.result)
         found.setContentsMargins(0, 0, 0, 0)
         for part in (heading("Result"), self.scores, self.facts, self.sentences):
@@ -84,7 +86,10 @@ class Dock(QWidget):
         column = QVBoxLayout(inner)
         column.setContentsMargins(8, 6, 8, 6)
         column.setSpacing(7)
-        for section in (self.planes, form.native, buttons.native, self.progress, self.message, self.result):
+        column.addWidget(self.planes)
+        column.addLayout(form)
+        column.addLayout(side_by_side(self.explain.native, self.cancel.native))
+        for section in (self.progress, self.message, self.result):
             column.addWidget(section)
         column.addWidget(heading("Heat map"))
         column.addWidget(self.display)
@@ -97,8 +102,6 @@ class Dock(QWidget):
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(area)
-        # Kept by name: magicgui's containers own their Qt widgets.
-        self._form, self._buttons = form, buttons
         self.setMinimumWidth(340)
 
     def _connect(self) -> None:

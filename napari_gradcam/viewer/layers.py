@@ -25,6 +25,9 @@ SCAN, EXPLANATION = "volume", "explanation"
 
 BLENDING = "translucent_no_depth"
 
+HEADROOM = 0.25
+"""White lies this far above nearly all values, as a share of their range, so that a bright finding stays visible."""
+
 _SAMPLED_VOXELS = 300_000
 """Grey limits are taken from about so many voxels, evenly spread."""
 
@@ -49,14 +52,17 @@ def scan_layer(volume: Volume) -> FullLayerData:
 
 
 def grey_limits(volume: Volume) -> tuple[float, float]:
-    """Give the values shown black and white: the file's own window, else where nearly all values lie."""
+    """Give the values shown black and white: the file's own window, else nearly all values and some headroom."""
     if volume.window is not None:
         low, high = volume.window.limits
     else:
         step = max(1, round((volume.array.size / _SAMPLED_VOXELS) ** (1 / 3)))
         sample = volume.array[::step, ::step, ::step]
         finite = sample[np.isfinite(sample)]
-        low, high = (float(value) for value in np.percentile(finite, (0.5, 99.8))) if finite.size else (0.0, 1.0)
+        if finite.size == 0:
+            return 0.0, 1.0
+        low, high, most = (float(value) for value in np.percentile(finite, (0.5, 99.5, 100)))
+        high = min(most, high + HEADROOM * (high - low))
     return (low, high) if high > low else (low, low + 1)
 
 

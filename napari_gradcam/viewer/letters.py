@@ -38,7 +38,8 @@ class OrientationLetters:
     def __init__(self, viewer: ViewerModel) -> None:
         self._viewer = ref(viewer)
         for side, position in _POSITIONS.items():
-            viewer.canvas.overlays[_key(side)] = TextOverlay(position=position, font_size=_FONT_SIZE, box=False)
+            # The box keeps a letter readable where it lies half on the scan, half on a light theme's canvas.
+            viewer.canvas.overlays[_key(side)] = TextOverlay(position=position, font_size=_FONT_SIZE, box=True)
         for emitter in (
             viewer.dims.events.order,
             viewer.dims.events.ndisplay,

@@ -78,7 +78,7 @@ class HeatMapOverlay:
             return
         with self._paint():
             if look.bands and self.bands is None:
-                self.bands = self._add(bands_layer(explanation, self._source, look))
+                self.bands = self._add_bands(bands_layer(explanation, self._source, look))
             elif self.bands is not None and look.top(explanation) != self._look.top(explanation):
                 self.bands.data = band_data(explanation, look)
             self._style_heat(self.heat, explanation, look)
@@ -114,6 +114,15 @@ class HeatMapOverlay:
 
     def _add(self, layer_data: FullLayerData) -> Layer:
         return self._viewer.add_layer(Layer.create(*layer_data))
+
+    def _add_bands(self, layer_data: FullLayerData) -> Layer:
+        """Add the bands and leave the selection as it was: napari would put a paint brush on them."""
+        selection = self._viewer.layers.selection
+        before = set(selection)
+        bands = self._add(layer_data)
+        selection.clear()
+        selection.update(before)
+        return bands
 
     def _refill(self, layer: Layer, data: Any, renamed: str) -> None:
         layer.data = data

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from magicgui.widgets import ComboBox, Container
+from magicgui.widgets import ComboBox
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QAbstractItemView,
@@ -233,8 +233,11 @@ class RawSpinBox(QDoubleSpinBox):
         return f"{value:.4g}"
 
 
-def row(*widgets: Any) -> Container[Any]:
-    """Put magicgui widgets side by side."""
-    side_by_side: Container[Any] = Container(widgets=widgets, layout="horizontal", labels=False)
-    side_by_side.margins = (0, 0, 0, 0)
-    return side_by_side
+def side_by_side(*widgets: QWidget) -> QHBoxLayout:
+    """Put widgets in a row."""
+    row = QHBoxLayout()
+    row.setContentsMargins(0, 0, 0, 0)
+    row.setSpacing(6)
+    for widget in widgets:
+        row.addWidget(widget)
+    return row

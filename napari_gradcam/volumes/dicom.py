@@ -194,9 +194,9 @@ def _transfer_syntax(path: Path, dataset: FileDataset) -> str:
     """Say how the pixels are packed; of a file without a meta header, as the rest of it was found to be."""
     from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-    syntax = dataset.file_meta.get("TransferSyntaxUID")
+    syntax = told(dataset.file_meta, "TransferSyntaxUID")
     if syntax:
-        return str(syntax)
+        return syntax
     if len(dataset.file_meta):
         raise GradCamError(
             f"“{path}” does not say how its pixels are packed (no Transfer Syntax UID): export it again."

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_gradcam.errors import GradCamError
-from napari_gradcam.volumes.wording import listed, reason
+from napari_gradcam.volumes.wording import listed, reason, told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -148,8 +148,9 @@ def _check_whole(path: Path, dataset: FileDataset) -> None:
 
 def _sop_class(dataset: FileDataset) -> str:
     """Name the kind of a DICOM object, "" where the file does not say."""
-    uid = dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID")
-    return str(uid.name) if uid else ""
+    from pydicom.uid import UID
+
+    return UID(told(dataset, "SOPClassUID") or told(dataset.file_meta, "MediaStorageSOPClassUID")).name
 
 
 def _look(path: Path) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import logging
 import zlib
+from contextlib import contextmanager
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +19,8 @@ from napari_gradcam.volumes.volume import Volume, Window
 from napari_gradcam.volumes.wording import reason
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
 NIFTI_ENDINGS = (".nii", ".nii.gz", ".hdr", ".img", ".hdr.gz", ".img.gz", ".nii.bz2")
@@ -63,10 +67,10 @@ def read_nifti(path: str | PathLike[str]) -> Volume:
     path = Path(fspath(path))
     if not path.name.lower().endswith(NIFTI_ENDINGS):
         raise GradCamError(f"“{path}” does not end in .nii or .nii.gz, by which a NIfTI file is known: rename it.")
-    image = _open(path)
-    affine, placed, notices = _geometry(path, image)
+    image, mended = _open(path)
+    affine, placed, notices = _geometry(image)
     shape = _scalar_shape(path, image)
-    array, more = _values(path, image, shape)
+    array, broken = _values(path, image, shape)
     # 4 × 4 of a header full of nonsense: Volume would refuse it too, but could not name the file.
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
         raise GradCamError(f"“{path}” has no usable geometry: its affine cannot be inverted; mend its sform or qform.")
@@ -78,7 +82,7 @@ def read_nifti(path: str | PathLike[str]) -> Volume:
         name=_stem(path),
         window=_window(image.header),
         source=(path,),
-        notices=notices + more,
+        notices=(*notices, *mended, *broken),
         in_patient_space=placed,
     )
 
@@ -103,13 +107,12 @@ def _stem(path: Path) -> str:
     return name or path.name
 
 
-def _open(path: Path) -> Any:
+def _open(path: Path) -> tuple[Any, tuple[str, ...]]:
+    """Read the header by nibabel, and say what nibabel mended in it."""
     import nibabel
-    from nibabel.imageglobals import LoggingOutputSuppressor
 
     try:
-        # nibabel prints what it mends in a header, such as a qfac that is not set.
-        with LoggingOutputSuppressor():
+        with _mended() as mended:
             image = nibabel.load(path)
     except FileNotFoundError as error:
         raise GradCamError(f"“{error.filename or path}” does not exist: check the path.") from error
@@ -120,7 +123,33 @@ def _open(path: Path) -> Any:
             f"“{path}” is {type(image).__name__.replace('Image', '')}, not NIfTI, and does not say left from right "
             "reliably: convert the original scan to NIfTI or give its DICOM files."
         )
-    return image
+    notices = (f"The file's header was mended in reading ({'; '.join(mended)}).",) if mended else ()
+    return image, notices
+
+
+@contextmanager
+def _mended() -> Iterator[list[str]]:
+    """Collect what nibabel would print on the terminal: what it mends in a header."""
+    from nibabel.imageglobals import logger
+
+    said: list[str] = []
+
+    class Collector(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            # A qfac of 0 is common and means 1, as the standard has it: nothing is mended.
+            if "qfac" not in record.getMessage():
+                said.append(record.getMessage())
+
+    handlers, collector = list(logger.handlers), Collector()
+    for handler in handlers:
+        logger.removeHandler(handler)
+    logger.addHandler(collector)
+    try:
+        yield said
+    finally:
+        logger.removeHandler(collector)
+        for handler in handlers:
+            logger.addHandler(handler)
 
 
 def _scalar_shape(path: Path, image: Any) -> tuple[int, int, int]:
@@ -144,7 +173,7 @@ def _scalar_shape(path: Path, image: Any) -> tuple[int, int, int]:
     return i, j, k
 
 
-def _geometry(path: Path, image: Any) -> tuple[NDArray[np.float64], bool, tuple[str, ...]]:
+def _geometry(image: Any) -> tuple[NDArray[np.float64], bool, tuple[str, ...]]:
     """Give the affine in mm, whether the file places the scan in the patient, and what must be said about it."""
     header = image.header
     affine = np.array(image.affine, dtype=np.float64)

@@ -435,6 +435,16 @@ def test_nothing_of_the_patient_is_in_the_volume(series, stored):
 # Fuzz
 
 
+def test_a_damaged_identifier_is_refused_or_no_matter(series, stored):
+    path = series.slice(stored[0], EVENLY[0])
+    raw = path.read_bytes()
+    broken = raw.replace(b"1.2.840.10008.5.1.4.1.1.2", b"1.2.840.1\\008.5.1.4.1.1.2")
+    broken = broken.replace(b"ORIGINAL", b"\xff\xfe\xff\xfe????")
+    assert broken != raw
+    path.write_bytes(broken)
+    assert read_volume(path).shape == (6, 4, 1)
+
+
 def test_a_file_cut_anywhere_is_refused(series, stored):
     path = series.slice(stored[0], EVENLY[0])
     whole = path.read_bytes()

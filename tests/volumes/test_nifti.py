@@ -253,6 +253,15 @@ def test_a_damaged_qform_beside_a_good_sform_is_said(tmp_path):
     np.testing.assert_allclose(volume.affine, AFFINE)
 
 
+def test_what_nibabel_mends_is_said_and_not_printed(tmp_path, capfd):
+    path = save(tmp_path / "a.nii", np.zeros((2, 3, 4), np.int16))
+    raw = bytearray(path.read_bytes())
+    raw[252:254] = np.array([15617], "<i2").tobytes()  # qform_code
+    path.write_bytes(raw)
+    assert "qform_code 15617 not valid" in read_volume(path).notices[0]
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_nifti_file_is_known_by_its_content(tmp_path):
     path = save(tmp_path / "a.nii.gz", np.zeros((2, 3, 4), np.int16))
     other = path.rename(tmp_path / "a.scan")
