@@ -102,8 +102,8 @@ class DockView(Protocol):
     def set_look(self, look: Look) -> None:
         """Show how heat maps are painted."""
 
-    def set_progress(self, progress: Progress | None) -> None:
-        """Show how far the work has come; None where nothing is going on."""
+    def set_progress(self, progress: Progress | None, *, explaining: bool = False) -> None:
+        """Show how far the work has come; None where nothing is going on. Explain can be pressed unless it was."""
 
     def set_result(self, result: Result | None) -> None:
         """Show what was found, or nothing."""

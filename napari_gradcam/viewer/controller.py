@@ -230,8 +230,9 @@ class Controller:
     def _start(self, work: Callable[[], Steps], done: Callable[[Any], None], scan: str = "") -> None:
         self._running_on = scan
         self._dock.say("")
-        self._dock.set_progress(Progress(0, 0, "Starting"))
-        self._jobs.start(Job(work, self._dock.set_progress, done, self._on_failed, self._on_stopped))
+        show = partial(self._dock.set_progress, explaining=bool(scan))
+        show(Progress(0, 0, "Starting"))
+        self._jobs.start(Job(work, show, done, self._on_failed, self._on_stopped))
 
     def _stop(self) -> None:
         self._running_on = ""

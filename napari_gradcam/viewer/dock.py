@@ -154,10 +154,10 @@ class Dock(QWidget):
         """Show how heat maps are painted."""
         self.display.show_look(look)
 
-    def set_progress(self, progress: Progress | None) -> None:
-        """Show how far the work has come; None where nothing is going on."""
+    def set_progress(self, progress: Progress | None, *, explaining: bool = False) -> None:
+        """Show how far the work has come; None where nothing is going on. Explain can be pressed unless it was."""
         self.progress.show_progress(progress)
-        self.explain.enabled = progress is None
+        self.explain.enabled = not explaining
         self.cancel.enabled = progress is not None
 
     def set_result(self, result: Result | None) -> None:

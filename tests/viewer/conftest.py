@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from napari_gradcam import samples
 from napari_gradcam.explanation import Explanation
 from napari_gradcam.viewer.contract import DockEvents, Tone
 from napari_gradcam.viewer.layers import scan_layer
@@ -84,13 +83,6 @@ def add_scan() -> Callable[..., Any]:
     return add
 
 
-@pytest.fixture
-def demo_model() -> str:
-    if not any((samples.DEMO_CLASSIFIER / "models").glob("model*")):
-        pytest.skip("the demo classifier has not been trained here")
-    return str(samples.DEMO_CLASSIFIER)
-
-
 class FakeDock:
     """Remembers what it was told to show."""
 
@@ -124,8 +116,9 @@ class FakeDock:
     def set_look(self, look: Any) -> None:
         self.shown["look"] = look
 
-    def set_progress(self, progress: Any) -> None:
+    def set_progress(self, progress: Any, *, explaining: bool = False) -> None:
         self.shown["progress"] = progress
+        self.shown["explaining"] = explaining
 
     def set_result(self, result: Any) -> None:
         self.shown["result"] = result

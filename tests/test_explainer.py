@@ -1,0 +1,282 @@
+"""The map lands where the finding is, whatever the scan's axes and whatever the preprocessing did to them."""
+
+from __future__ import annotations
+
+from itertools import permutations, product
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from monai.data import MetaTensor
+from monai.transforms import (
+    Compose,
+    CropForeground,
+    Orientation,
+    Resize,
+    ResizeWithPadOrCrop,
+    ScaleIntensityRange,
+    Spacing,
+    ToTensor,
+)
+from nibabel.affines import apply_affine
+from scipy.spatial.transform import Rotation
+from torch import nn
+
+from napari_gradcam import Classifier, GradCamError, Volume, explain
+from napari_gradcam.classifiers.classifier import SliceRule
+from napari_gradcam.classifiers.scores import Head
+from napari_gradcam.explainer import explain_steps
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+BLOB = np.array([21.0, -14.0, 33.0])
+"""Centre of the finding in the patient, RAS+ mm; the body is an ellipsoid around (10, −5, 25)."""
+BODY = np.array([10.0, -5.0, 25.0])
+SIGNED_AXES = [
+    np.eye(3)[list(order)] * np.array(signs)[:, None]
+    for order in permutations(range(3))
+    for signs in product((1, -1), repeat=3)
+]
+OBLIQUE = Rotation.from_euler("xyz", [12, -8, 20], degrees=True).as_matrix()
+
+
+def scan(direction: NDArray[np.float64], spacing: tuple[float, ...] = (1.5, 2.0, 2.5)) -> Volume:
+    """A body with one Gaussian finding, sampled on a grid of any direction that has room to spare on one side."""
+    shape = np.array([64, 52, 44])
+    affine = np.eye(4)
+    affine[:3, :3] = direction @ np.diag(spacing)
+    affine[:3, 3] = BODY + [2.0, -3.0, 4.0] - affine[:3, :3] @ ((shape - 1) / 2)
+    places = apply_affine(affine, np.moveaxis(np.indices(shape), 0, -1))
+    inside = (((places - BODY) / [36, 38, 40]) ** 2).sum(axis=-1) < 1
+    blob = np.exp(-((places - BLOB) ** 2).sum(axis=-1) / (2 * 5.0**2))
+    return Volume((inside + 5 * blob * inside).astype(np.float32), affine, name="phantom")
+
+
+class Finder(nn.Module):
+    """Means of cells of 4 voxels, less the body, pooled: the map of class 1 is what is bright."""
+
+    def __init__(self, dims: int) -> None:
+        super().__init__()
+        self.mean = {2: nn.Conv2d, 3: nn.Conv3d}[dims](1, 1, 4, stride=4)
+        self.relu = nn.ReLU()
+        self.head = nn.Linear(1, 2)
+        with torch.no_grad():
+            self.mean.weight.fill_(1 / 4**dims)
+            self.mean.bias.fill_(-1.2)
+            self.head.weight.copy_(torch.tensor([[-1.0], [1.0]]))
+            self.head.bias.copy_(torch.tensor([0.02, -0.02]))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.relu(self.mean(x)).flatten(1).mean(dim=1, keepdim=True))
+
+
+def finder(dims: int, preprocess: Callable[[Any], Any], **settings: Any) -> Classifier:
+    return Classifier(
+        network=Finder(dims),
+        preprocess=preprocess,
+        class_names=("calm", "finding"),
+        head=Head(2, "softmax"),
+        spatial_dims=dims,
+        input_shape=(1, *(32,) * dims),
+        name="Finder",
+        **settings,
+    )
+
+
+CHAIN = Compose(
+    [
+        Orientation("RAS", labels=None),
+        Spacing((2.0, 2.0, 2.0)),
+        CropForeground(select_fn=lambda x: x > 0.5, margin=3),
+        Resize((40, 44, 36), mode="trilinear"),
+        ResizeWithPadOrCrop((48, 40, 40)),
+    ]
+)
+
+
+def centre_of_mass(values: NDArray[Any], affine: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Where the mass of `values` lies, RAS+ mm."""
+    indices = np.argwhere(values > 0)
+    return np.average(apply_affine(affine, indices), axis=0, weights=values[tuple(indices.T)])
+
+
+@pytest.mark.parametrize("number", [*range(48), "oblique"])
+def test_the_peak_is_in_the_cell_of_the_finding_for_every_orientation(number: int | str) -> None:
+    volume = scan(OBLIQUE if number == "oblique" else SIGNED_AXES[int(number)])
+    result = explain(volume, finder(3, CHAIN))
+    assert result.target == "finding"
+    assert result.heatmap.shape == volume.array.shape
+    assert result.heatmap.dtype == np.float32
+    # The hottest cell holds the finding.
+    cell = np.unravel_index(result.coarse.argmax(), result.coarse.shape)
+    in_cells = apply_affine(np.linalg.inv(result.coarse_affine), BLOB)
+    assert np.abs(in_cells - cell).max() <= 0.5
+    # The hottest voxel lies within half a voxel of that cell's centre, in the voxel's own axes.
+    centre = apply_affine(result.coarse_affine, cell)
+    off = apply_affine(np.linalg.inv(volume.affine), centre) - np.array(result.peak.index)
+    assert np.abs(off).max() <= 0.5 + 1e-6
+    # And the mass of the whole map, which sees shifts far below a cell, lies where the finding's does.
+    assert np.linalg.norm(centre_of_mass(result.coarse, result.coarse_affine) - BLOB) < 0.5 * min(volume.spacing)
+    assert np.linalg.norm(centre_of_mass(result.heatmap, volume.affine) - BLOB) < 0.5 * min(volume.spacing)
+
+
+def test_inverting_the_transforms_is_a_second_way_to_the_same_place() -> None:
+    volume = scan(SIGNED_AXES[29])
+    result = explain(volume, finder(3, CHAIN))
+    image = CHAIN(
+        MetaTensor(torch.from_numpy(volume.array.copy())[None], affine=torch.from_numpy(volume.affine.copy()))
+    )
+    fine = nn.functional.interpolate(
+        torch.from_numpy(result.coarse)[None, None], size=image.shape[1:], mode="trilinear", align_corners=False
+    )[0]
+    # MONAI inverts only what still carries the operations that were done to it: a plain tensor comes back unchanged.
+    carried = MetaTensor(fine, affine=image.affine, applied_operations=image.applied_operations)
+    inverted = CHAIN.inverse(carried)[0].numpy()
+    seen = inverted > 0.05 * inverted.max()
+    assert inverted.shape == result.heatmap.shape
+    assert np.corrcoef(inverted[seen], result.heatmap[seen])[0, 1] > 0.99
+    apart = centre_of_mass(inverted, volume.affine) - centre_of_mass(result.heatmap, volume.affine)
+    assert np.linalg.norm(apart) < 0.5
+
+
+def test_a_volume_that_was_cut_is_zero_where_the_network_did_not_look() -> None:
+    volume = scan(np.eye(3))
+    result = explain(volume, finder(3, Compose([Orientation("RAS", labels=None), ResizeWithPadOrCrop((16, 52, 44))])))
+    outside = np.ones(64, dtype=bool)
+    outside[24:40] = False
+    assert not result.heatmap[outside].any()
+
+
+@pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
+@pytest.mark.parametrize("number", [0, 5, 19, 29, 46, "oblique"])
+@pytest.mark.parametrize("cropped", [False, True], ids=["one grid", "a grid for each slice"])
+def test_a_2d_classifier_marks_the_finding_in_a_volume(plane: Any, number: int | str, cropped: bool) -> None:
+    volume = scan(OBLIQUE if number == "oblique" else SIGNED_AXES[int(number)], spacing=(2.0, 2.0, 2.0))
+    crop = [CropForeground(select_fn=lambda x: x > 0.5, margin=2)] if cropped else []
+    chain = Compose([*crop, Spacing((1.5, 1.5)), ResizeWithPadOrCrop((80, 80))])
+    positive = SliceRule(plane=plane, aggregation="max", positive=1)
+    result = explain(volume, finder(2, chain, slice_rule=positive), "finding")
+    assert result.slice_axis is not None
+    slices = volume.array.shape[result.slice_axis]
+    assert result.slice_scores is not None
+    assert result.slice_scores.shape == (slices, 2)
+    assert result.coarse.shape == (20, 20, slices)
+    assert result.coarse_affine.shape == ((slices, 4, 4) if cropped else (4, 4))
+    peak = np.array(result.peak.position)
+    assert np.linalg.norm(peak - BLOB) < 8  # a cell is 6 mm
+    assert np.linalg.norm(centre_of_mass(result.heatmap, volume.affine) - BLOB) < 1
+    # The normal of the slices is the plane's.
+    normal = np.abs(volume.affine[:3, result.slice_axis])
+    assert normal.argmax() == {"sagittal": 0, "coronal": 1, "axial": 2}[plane]
+
+
+def test_the_score_of_a_volume_is_that_of_its_most_positive_slice() -> None:
+    volume = scan(np.eye(3))
+    chain = ResizeWithPadOrCrop((64, 64))
+    highest = explain(volume, finder(2, chain, slice_rule=SliceRule(aggregation="max", positive=1)))
+    mean = explain(volume, finder(2, chain))
+    assert highest.slice_scores is not None
+    assert highest.scores["finding"] == pytest.approx(float(highest.slice_scores[:, 1].max()))
+    assert sum(highest.scores.values()) == pytest.approx(1)
+    assert mean.scores["finding"] == pytest.approx(float(highest.slice_scores[:, 1].mean()))
+    assert any("most probable" in notice for notice in highest.notices)
+    assert any("mean of 44 axial slices" in notice for notice in mean.notices)
+
+
+def test_a_batch_of_slices_gives_each_slice_what_it_gets_alone() -> None:
+    volume = scan(np.eye(3))
+    chain = ResizeWithPadOrCrop((64, 64))
+    together = explain(volume, finder(2, chain), "finding")
+    k = 30
+    affine = volume.affine.copy()
+    affine[:3, 3] += k * affine[:3, 2]
+    alone = explain(Volume(volume.array[:, :, k : k + 1], affine), finder(2, chain), "finding")
+    np.testing.assert_allclose(together.heatmap[:, :, k], alone.heatmap[:, :, 0], rtol=1e-5, atol=1e-7)
+    assert alone.heatmap.max() > 0
+
+
+def test_raw_values_are_kept_so_that_a_weaker_finding_has_a_weaker_map() -> None:
+    volume = scan(np.eye(3))
+    faint = Volume(np.minimum(volume.array, 3.0), volume.affine)
+    chain = Compose([ResizeWithPadOrCrop((64, 52, 44))])
+    strong, weak = (explain(v, finder(3, chain), "finding") for v in (volume, faint))
+    assert 0 < weak.peak.value < 0.7 * strong.peak.value
+
+
+def test_a_class_with_no_evidence_has_an_empty_map() -> None:
+    result = explain(scan(np.eye(3)), finder(3, ResizeWithPadOrCrop((64, 52, 44))), "calm")
+    assert result.is_empty
+    assert not result.heatmap.any()
+
+
+def test_scores_and_names() -> None:
+    volume = scan(np.eye(3))
+    result = explain(volume, finder(3, ResizeWithPadOrCrop((64, 52, 44))))
+    exponentials = np.exp([result.logits["calm"], result.logits["finding"]])
+    assert result.scores["finding"] == pytest.approx(exponentials[1] / exponentials.sum())
+    assert (result.target, result.layer, result.method) == ("finding", "relu", "gradcam")
+    assert (result.volume_name, result.classifier_name) == ("phantom", "Finder")
+    assert result.affine is volume.affine
+    assert result.cell_size == pytest.approx((6.0, 8.0, 10.0))
+
+
+def test_closing_the_steps_between_stages_leaves_nothing_behind() -> None:
+    classifier = finder(2, ResizeWithPadOrCrop((64, 64)))
+    steps = explain_steps(scan(np.eye(3)), classifier, "finding")
+    seen = [next(steps) for _ in range(3)]
+    steps.close()
+    assert [step.total for step in seen] == [45, 45, 45]
+    assert seen[-1].done == 8
+    assert not any(module._forward_hooks for module in classifier.network.modules())
+
+
+# What is refused
+
+
+def test_classes_methods_and_layers_that_do_not_exist_are_named() -> None:
+    volume, classifier = scan(np.eye(3)), finder(3, ResizeWithPadOrCrop((64, 52, 44)))
+    with pytest.raises(GradCamError, match="no class “tumour”; its classes are “calm”, “finding”"):
+        explain(volume, classifier, "tumour")
+    with pytest.raises(GradCamError, match="no class “2”"):
+        explain(volume, classifier, 2)
+    with pytest.raises(GradCamError, match="no method “magic”"):
+        explain(volume, classifier, method="magic")
+    with pytest.raises(GradCamError, match="no layer “layer9”"):
+        explain(volume, classifier, layer="layer9")
+    with pytest.raises(GradCamError, match="gives no feature maps"):
+        explain(volume, classifier, layer="head")
+
+
+def test_the_wrong_number_of_channels_is_said() -> None:
+    classifier = finder(3, lambda image: MetaTensor(image.repeat(3, 1, 1, 1), affine=image.affine))
+    with pytest.raises(GradCamError, match="“Finder” wants 1 input channels but its preprocessing gives 3"):
+        explain(scan(np.eye(3)), classifier)
+
+
+def test_preprocessing_that_does_not_fit_or_loses_the_place_is_refused() -> None:
+    volume = scan(np.eye(3))
+    with pytest.raises(GradCamError, match="preprocessing does not fit the scan “phantom”"):
+        explain(volume, finder(3, Resize((8, 8), mode="nearest")))
+    with pytest.raises(GradCamError, match="loses where the voxels lie"):
+        explain(volume, finder(3, Compose([ResizeWithPadOrCrop((64, 52, 44)), ToTensor(track_meta=False)])))
+    with pytest.raises(GradCamError, match="cannot read its own preprocessed input of 1 × 2 × 2 × 2"):
+        explain(volume, finder(3, ResizeWithPadOrCrop((2, 2, 2))))
+
+
+def test_a_network_that_ends_in_softmax_is_recognised() -> None:
+    classifier = finder(3, Compose([ScaleIntensityRange(0, 1, 0, 1), ResizeWithPadOrCrop((64, 52, 44))]))
+    plain = explain(scan(np.eye(3)), classifier, "finding")
+    classifier.network.forward = lambda x: Finder.forward(classifier.network, x).softmax(dim=1)
+    ended = explain(scan(np.eye(3)), classifier, "finding")
+    assert ended.scores == pytest.approx(plain.scores)
+    assert any("probabilities instead of scores" in notice for notice in ended.notices)
+    assert not any("probabilities instead of scores" in notice for notice in plain.notices)
+
+
+def test_a_grid_too_coarse_to_place_a_finding_says_so() -> None:
+    result = explain(scan(np.eye(3)), finder(3, ResizeWithPadOrCrop((12, 12, 12))), "finding")
+    assert any("only 3 × 3 × 3 cells" in notice for notice in result.notices)
