@@ -6,14 +6,13 @@ while every visible scan is one that was read in patient space.
 
 from __future__ import annotations
 
-import sys
-import threading
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, ref
 
 from napari.components.overlays import TextOverlay
 from napari.layers import Image
 
+from napari_gradcam.viewer.current import current_viewer
 from napari_gradcam.viewer.layers import is_overlay, volume_of
 from napari_gradcam.volumes.orientation import DisplayGrid, Letters, Plane
 
@@ -82,11 +81,6 @@ def install_in_current_viewer() -> None:
     A reader does not know which viewer it reads for. Letters in a viewer without our scans stay hidden, so the wrong
     guess shows nothing.
     """
-    # Without a window there is nothing to letter, and asking napari for its viewer would import Qt.
-    if "napari._qt.qt_main_window" not in sys.modules or threading.current_thread() is not threading.main_thread():
-        return
-    from napari import current_viewer
-
     viewer = current_viewer()
     if viewer is not None:
         install(viewer)

@@ -10,8 +10,12 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari.utils.notifications import show_error
+
+from napari_gradcam.errors import GradCamError
 from napari_gradcam.viewer import letters
-from napari_gradcam.viewer.layers import scan_layer
+from napari_gradcam.viewer.current import current_viewer
+from napari_gradcam.viewer.layers import FullLayerData, scan_layer
 from napari_gradcam.volumes import read_volume
 from napari_gradcam.volumes.nifti import is_nifti
 
@@ -36,16 +40,36 @@ def get_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], lis
 
 
 def read(path: str | Sequence[str]) -> list[tuple[Any, ...]]:
+    """Read a scan that a person dropped or opened.
+
+    In a window, a file that cannot be used is told in one sentence as napari's notification, and no layer is added:
+    of an exception napari would tell that our reader gave an error, and keep the reason to itself.
+
+    Raises
+    ------
+    GradCamError
+        If it is no readable scan, and there is no window.
+    """
+    try:
+        return [read_scan(path)]
+    except GradCamError as error:
+        if current_viewer() is None:
+            raise
+        show_error(str(error))
+        return [(None,)]
+
+
+def read_scan(path: str | Sequence[str]) -> FullLayerData:
     """Read a scan as napari's layer data: one Image layer on the display grid, in mm.
 
     Raises
     ------
     GradCamError
-        If it is no readable scan; napari shows the sentence.
+        If it is no readable scan.
     """
     layer = scan_layer(read_volume(path))
     letters.install_in_current_viewer()
-    return [layer]
+    return layer
 
 
 def _is_ours(path: Path) -> bool:

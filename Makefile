@@ -1,0 +1,47 @@
+# make demo   open napari with the sample brain, its scores and heat map; without a display, leave them in demo/
+# make test   the whole test suite, in a virtual screen where there is none
+# make lint   ruff, mypy, import-linter
+# make bench  time and memory of the engine against a plain forward pass
+# Each makes .venv and installs what it needs first.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SCREEN := $(if $(filter Linux,$(shell uname -s)),xvfb-run -a -s "-screen 0 1600x1000x24",)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench screenshots clean
+
+help:
+	@sed -n 's/^# //p' Makefile
+
+$(VENV)/.demo: pyproject.toml constraints.txt tools/system-libraries.sh
+	PYTHON=$(PYTHON) tools/system-libraries.sh
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[all]'
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.demo
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: $(VENV)/.demo
+	$(BIN)/napari-gradcam demo
+
+test: $(VENV)/.dev
+	$(SCREEN) $(BIN)/python -m pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.dev
+	$(BIN)/python benchmarks/engine.py
+
+screenshots: $(VENV)/.dev
+	$(SCREEN) $(BIN)/python docs/make_screenshots.py
+
+clean:
+	rm -rf $(VENV) demo
