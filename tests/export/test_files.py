@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,14 +18,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-@pytest.fixture
+@contextmanager
 def full_disk() -> Iterator[None]:
-    """Let the operating system itself refuse every file beyond 64 bytes."""
+    """Let the operating system itself refuse every file beyond 64 bytes, pytest's own output included."""
     resource = pytest.importorskip("resource", reason="limits on file sizes are a POSIX affair")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (64, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def names(folder: Path) -> list[str]:
@@ -82,12 +85,13 @@ def test_the_file_has_the_rights_that_any_new_file_would_have(tmp_path: Path) ->
     assert whole == plain
 
 
-def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path, full_disk: None) -> None:
+def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
     def fill() -> None:
         with written_whole(tmp_path / "map.nii") as temporary:
             temporary.write_bytes(bytes(1000))
 
-    with pytest.raises(GradCamError, match=r"Nothing was written to “.*”: the disk is full; choose another folder"):
+    told = r"Nothing was written to “.*”: the disk is full; choose another folder"
+    with full_disk(), pytest.raises(GradCamError, match=told):
         fill()
     assert names(tmp_path) == []
 
