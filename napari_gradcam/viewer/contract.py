@@ -42,7 +42,7 @@ class Result:
     Attributes
     ----------
     scores
-        ``{class name: probability}``, in the classifier's order.
+        ``{class name: probability as it is said}``, in the classifier's order.
     target
         The class that was explained.
     facts
@@ -53,7 +53,7 @@ class Result:
         Raw values at the top of the scale and at the hottest voxel.
     """
 
-    scores: Mapping[str, float]
+    scores: Mapping[str, str]
     target: str
     facts: tuple[tuple[str, str], ...]
     sentences: tuple[str, ...]

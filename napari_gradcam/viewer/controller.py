@@ -88,7 +88,14 @@ class Controller:
         dock.set_look(self._look)
         self._on_order()
         self._on_layers()
-        self._show_model()
+
+    def start(self) -> None:
+        """Load the model that is picked, which brings torch and MONAI.
+
+        Not part of the constructor, so that the dock is on the screen before they compete for the processor.
+        """
+        if not self._running_on:
+            self._show_model()
 
     def _connect(self) -> None:
         events = self._dock.events
@@ -306,9 +313,9 @@ class Controller:
         classifier = self._classifiers.get(self._wanted.model)
         classes = [Choice("highest score", DEFAULT)]
         shown = self._shown.get(self._wanted.scan)
-        scores = shown[1].scores if shown is not None and shown[0].model == self._wanted.model else {}
+        scores = readout.scores(shown[1]) if shown is not None and shown[0].model == self._wanted.model else {}
         for name in classifier.class_names if classifier else ():
-            classes.append(Choice(f"{name} ({scores[name]:.3f})" if name in scores else name, name))
+            classes.append(Choice(f"{name} ({scores[name]})" if name in scores else name, name))
         self._dock.set_classes(classes, self._wanted.target)
 
     def _show_result(self) -> None:

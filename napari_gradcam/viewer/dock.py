@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from napari_gradcam.viewer.look import Look
     from napari_gradcam.volumes.orientation import Plane
 
+PURPOSE = "For research and review, not for diagnosis."
+"""What :data:`napari_gradcam.export.words.PURPOSE` says; that module brings matplotlib along."""
+
 
 class Dock(QWidget):
     """The form, the run and the result.
@@ -80,7 +83,7 @@ class Dock(QWidget):
             form.addRow(box.label, box.native)
         found = QVBoxLayout(self.result)
         found.setContentsMargins(0, 0, 0, 0)
-        for part in (heading("Result"), self.scores, self.facts, self.sentences):
+        for part in (heading("Result"), self.scores, self.facts):
             found.addWidget(part)
         inner = QWidget()
         column = QVBoxLayout(inner)
@@ -93,6 +96,8 @@ class Dock(QWidget):
             column.addWidget(section)
         column.addWidget(heading("Heat map"))
         column.addWidget(self.display)
+        # Below what is of one height, so that the controls stay where they are however much there is to tell.
+        column.addWidget(self.sentences)
         column.addStretch(1)
         area = QScrollArea()
         area.setWidgetResizable(True)
@@ -102,6 +107,10 @@ class Dock(QWidget):
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(area)
+        # Outside of what scrolls: it is always in sight.
+        purpose = text_label(PURPOSE)
+        purpose.setContentsMargins(8, 2, 8, 4)
+        outer.addWidget(purpose)
         self.setMinimumWidth(340)
 
     def _connect(self) -> None:
@@ -167,7 +176,7 @@ class Dock(QWidget):
         if result is not None:
             self.scores.show_scores(result.scores, result.target)
             self.facts.show_facts(result.facts)
-            self.sentences.setText("\n".join(result.sentences))
+        self.sentences.setText("\n".join(f"• {sentence}" for sentence in result.sentences) if result else "")
 
     def say(self, sentence: str, tone: Tone = Tone.NOTE) -> None:
         """Show one sentence in place of the last one."""

@@ -136,8 +136,12 @@ def heat_data(explanation: Explanation) -> NDArray[np.float32]:
 
 def band_data(explanation: Explanation, look: Look) -> NDArray[np.uint8]:
     """Count the bands of a heat map on the display grid; 0 is below the first one."""
-    edges = np.array(BANDS) * look.top(explanation)
-    return np.digitize(heat_data(explanation), edges).astype(np.uint8)
+    heat, top = heat_data(explanation), look.top(explanation)
+    bands = np.zeros_like(heat, dtype=np.uint8)
+    # np.digitize gives the same numbers ten times slower: it searches, and makes int64.
+    for edge in BANDS:
+        bands += heat >= np.float32(edge * top)
+    return bands
 
 
 def band_colormap(name: str) -> DirectLabelColormap:

@@ -176,11 +176,11 @@ class ScoresTable(QTableWidget):
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.setShowGrid(False)
 
-    def show_scores(self, scores: Mapping[str, float], target: str) -> None:
+    def show_scores(self, scores: Mapping[str, str], target: str) -> None:
         """List the scores in the classifier's order."""
         self.setRowCount(len(scores))
         for row, (name, score) in enumerate(scores.items()):
-            for column, text in enumerate((name, f"{score:.3f}")):
+            for column, text in enumerate((name, score)):
                 item = QTableWidgetItem(text)
                 font = item.font()
                 font.setBold(name == target)

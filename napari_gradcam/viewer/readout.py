@@ -24,14 +24,13 @@ def result(explanation: Explanation, volume: Volume, look: Look) -> Result:
     look
         How it is painted now.
     """
-    # It brings matplotlib along; the worker has imported it before there is anything to say.
     from napari_gradcam.export import words
 
     peak = explanation.peak
     index = " ".join(map(str, peak.index))
     where = words.place(peak.position) if volume.in_patient_space else f"voxel {index}"
     return Result(
-        scores=explanation.scores,
+        scores=scores(explanation),
         target=explanation.target,
         facts=(
             ("Class", f"{explanation.target}, {words.probability(explanation.scores[explanation.target])}"),
@@ -40,10 +39,18 @@ def result(explanation: Explanation, volume: Volume, look: Look) -> Result:
             ("Cell", words.size(explanation.cell_size)),
             ("Layer", f"{explanation.layer}, {words.method(explanation)}"),
         ),
-        sentences=(*_visibility(explanation, look), *explanation.notices, words.PURPOSE),
+        sentences=(*_visibility(explanation, look), *explanation.notices),
         top=look.top(explanation),
         peak=peak.value,
     )
+
+
+def scores(explanation: Explanation) -> dict[str, str]:
+    """Say the probability of each class."""
+    # It brings matplotlib along; the worker has imported it before there is anything to say.
+    from napari_gradcam.export import words
+
+    return {name: words.probability(value) for name, value in explanation.scores.items()}
 
 
 def _visibility(explanation: Explanation, look: Look) -> tuple[str, ...]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from qtpy.QtCore import QTimer
+
 from napari_gradcam.viewer import letters
 from napari_gradcam.viewer.controller import Controller
 from napari_gradcam.viewer.dock import Dock
@@ -12,6 +14,10 @@ from napari_gradcam.viewer.jobs import QtJobs
 
 if TYPE_CHECKING:
     from qtpy.QtWidgets import QWidget
+
+
+START_AFTER_MS = 300
+"""So long after it was made the dock is on the screen, and torch may be loaded."""
 
 
 class GradCamWidget(Dock):
@@ -31,3 +37,8 @@ class GradCamWidget(Dock):
         letters.install(viewer)
         self.controller = Controller(viewer, self, QtJobs())
         self.destroyed.connect(partial(Controller.close, self.controller))
+        self._start = QTimer(self)
+        self._start.setSingleShot(True)
+        self._start.setInterval(START_AFTER_MS)
+        self._start.timeout.connect(self.controller.start)
+        self._start.start()

@@ -7,16 +7,17 @@ from typing import Any
 
 import pytest
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFileDialog
+from qtpy.QtWidgets import QFileDialog, QLabel
 
 from napari_gradcam.explanation import Progress
+from napari_gradcam.export import words
 from napari_gradcam.viewer.contract import Choice, Result, Tone
-from napari_gradcam.viewer.dock import Dock
+from napari_gradcam.viewer.dock import PURPOSE, Dock
 from napari_gradcam.viewer.look import Look
 from napari_gradcam.volumes.orientation import Plane
 
 RESULT = Result(
-    scores={"no lesion": 0.016, "lesion": 0.984},
+    scores={"no lesion": "0.016", "lesion": "0.984"},
     target="lesion",
     facts=(("Class", "lesion, 0.984"), ("Hottest point", "R 32.0 A 26.0 S 34.0 mm"), ("Raw maximum", "0.0293")),
     sentences=("The scan is 7.7° oblique: it is shown in its acquisition planes.", "For research and review."),
@@ -133,11 +134,18 @@ def test_the_result_stands_in_the_table_and_below(dock: Dock) -> None:
     assert "oblique" in dock.sentences.text()
 
 
+def test_the_purpose_is_in_sight_before_and_after_a_run(dock: Dock) -> None:
+    assert PURPOSE == words.PURPOSE
+    for result in (None, RESULT):
+        dock.set_result(result)
+        assert any(label.text() == PURPOSE and label.isVisible() for label in dock.findChildren(QLabel))
+
+
 def test_long_names_and_sentences_fit_in_400_pixels(dock: Dock, qtbot: Any) -> None:
     for fill in (dock.set_scans, dock.set_models, dock.set_classes, dock.set_layers, dock.set_methods):
         fill([Choice(LONG, "1")], "1")
     dock.say(LONG, Tone.ERROR)
-    long_result = Result({LONG: 0.5, "b": 0.5}, LONG, (("Class", LONG),), (LONG,), 1.0, 1.0)
+    long_result = Result({LONG: "0.5", "b": "0.5"}, LONG, (("Class", LONG),), (LONG,), 1.0, 1.0)
     dock.set_result(long_result)
     qtbot.wait(50)
     assert dock.width() == 400

@@ -43,6 +43,9 @@ class Window:
         _, self.dock = viewer.window.add_plugin_dock_widget("napari-gradcam")
         assert isinstance(self.dock, GradCamWidget)
 
+    def wait_for_the_model(self) -> None:
+        self.qtbot.waitUntil(lambda: "lesion" in self.dock.target.choices, timeout=PATIENCE_MS)
+
     def click(self, button: Any) -> None:
         self.qtbot.mouseClick(getattr(button, "native", button), Qt.MouseButton.LeftButton)
 
@@ -131,15 +134,14 @@ def test_the_dock_opens_fast_and_stays_awake_while_torch_is_loaded(
     window = Window(viewer, qtbot)
     QApplication.processEvents()
     opened = time.perf_counter() - start
-    window.wait()
+    window.wait_for_the_model()
     print(f"\ndock opened in {opened * 1000:.0f} ms; longest stall of the event loop while loading {stall()} ms")
     assert opened < 5
-    assert "lesion" in window.dock.target.choices
     window.dock.controller.close()
 
 
 def test_explain_puts_the_heat_on_the_lesion(window: Window, stall: Callable[[], int]) -> None:
-    window.wait()
+    window.wait_for_the_model()
     start = time.perf_counter()
     window.explain()
     print(f"\nexplained in {time.perf_counter() - start:.2f} s; longest stall {stall()} ms")
@@ -157,7 +159,6 @@ def test_explain_puts_the_heat_on_the_lesion(window: Window, stall: Callable[[],
     assert distance <= 12
     assert window.viewer.dims.current_step == hottest
     assert window.dock.facts.value("Hottest point").startswith("R ")
-    assert "highest score" in window.dock.target.choices or "" in window.dock.target.choices
 
 
 @pytest.mark.parametrize("plane", list(Plane))
@@ -211,7 +212,7 @@ def test_sliders_act_at_once(window: Window) -> None:
 
 def test_cancel_stops_a_run_and_keeps_the_layers(window: Window) -> None:
     """The 2D classifier runs slice after slice: it can be stopped in between."""
-    window.wait()
+    window.wait_for_the_model()
     window.dock.model.value = str(samples.CLASSIFIERS["brain_lesion_2d"])
     window.wait()
     window.click(window.dock.explain)
@@ -231,12 +232,12 @@ def test_a_folder_that_is_no_model_is_told_and_keeps_the_layers(
     window.click(window.dock.folder)
     window.wait()
     assert window.dock.message.tone is Tone.ERROR
-    assert str(tmp_path) in window.dock.message.text
+    assert tmp_path.name in window.dock.message.text
     assert window.names == ["mni152_t1_lesion", "Heat map: lesion"]
 
 
 def test_removing_the_scan_in_mid_run_cancels(window: Window) -> None:
-    window.wait()
+    window.wait_for_the_model()
     window.click(window.dock.explain)
     window.viewer.layers.clear()
     window.wait()
@@ -245,7 +246,7 @@ def test_removing_the_scan_in_mid_run_cancels(window: Window) -> None:
 
 
 def test_closing_the_viewer_in_mid_run_ends_the_run(window: Window) -> None:
-    window.wait()
+    window.wait_for_the_model()
     window.click(window.dock.explain)
     window.viewer.close()
     assert QThreadPool.globalInstance().waitForDone(PATIENCE_MS)
