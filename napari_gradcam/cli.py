@@ -209,7 +209,7 @@ def _save(volume: Volume, explanation: Explanation, out: Path) -> None:
 
 def _report(volume: Volume, explanation: Explanation) -> None:
     """Print the scores, and where the map is hottest."""
-    from napari_gradcam.export import words
+    from napari_gradcam import words
 
     console = _console()
     scores = _table("class", "probability", "logit", "explained")

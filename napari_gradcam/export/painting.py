@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from napari_gradcam.export.tiles import Tile
-    from napari_gradcam.volumes import Volume
     from napari_gradcam.volumes.orientation import Letters
 
 FONT = "DejaVu Sans"
@@ -49,38 +48,6 @@ class HeatStyle:
     def lowest(self) -> float:
         """The raw value from which on heat is painted."""
         return self.maximum * self.threshold
-
-
-HEADROOM = 0.25
-"""How far white lies above the 99.5th percentile, as a fraction of the range from the 0.5th: a small bright finding is
-less than half a percent of a scan and must not drown in white."""
-
-
-def grey_limits(volume: Volume) -> tuple[float, float]:
-    """Give the values shown black and white: the file's window, or the bulk of the volume with some headroom.
-
-    Parameters
-    ----------
-    volume
-        The scan; of a large one every nth voxel along each axis is looked at.
-
-    Returns
-    -------
-    tuple of float
-        Lowest and highest, in the scan's units; they always differ.
-    """
-    if volume.window is not None and volume.window.width > 0:
-        low, high = volume.window.limits
-        return float(low), float(high)
-    step = max(1, round((volume.array.size / 1e6) ** (1 / 3)))
-    values = np.asarray(volume.array[::step, ::step, ::step], dtype=np.float64)
-    values = values[np.isfinite(values)]
-    if values.size == 0:
-        return 0.0, 1.0
-    low, high = (float(value) for value in np.percentile(values, (0.5, 99.5)))
-    lowest, highest = float(values.min()), float(values.max())
-    low, high = (low, min(highest, high + HEADROOM * (high - low))) if low < high else (lowest, highest)
-    return (low, high) if low < high else (low - 0.5, low + 0.5)
 
 
 def paint(axes: Axes, tile: Tile, grey: tuple[float, float], heat: HeatStyle | None) -> None:

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_gradcam import words
 from napari_gradcam.errors import GradCamError
-from napari_gradcam.export import words
 from napari_gradcam.export.files import written_whole
 from napari_gradcam.export.page import Page, line_height, wrapped
-from napari_gradcam.export.painting import FONT, INK, HeatStyle, grey_limits, paint
+from napari_gradcam.export.painting import FONT, INK, HeatStyle, paint
 from napari_gradcam.export.tiles import Tile, tiles_through
+from napari_gradcam.volumes.window import grey_limits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_gradcam import __version__
 from napari_gradcam.export.files import written_whole
-from napari_gradcam.export.words import PURPOSE
+from napari_gradcam.words import PURPOSE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

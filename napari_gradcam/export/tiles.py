@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from napari_gradcam.export import words
+from napari_gradcam import words
 from napari_gradcam.volumes.orientation import OBLIQUE_DEGREES, DisplayGrid, Letters, Plane
 
 if TYPE_CHECKING:

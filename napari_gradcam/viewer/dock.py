@@ -13,6 +13,7 @@ from magicgui.widgets import PushButton
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QFormLayout, QFrame, QScrollArea, QVBoxLayout, QWidget
 
+from napari_gradcam import words
 from napari_gradcam.viewer.contract import Choice, DockEvents, Result, Tone
 from napari_gradcam.viewer.display import DisplayForm
 from napari_gradcam.viewer.parts import (
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
     from napari_gradcam.explanation import Progress
     from napari_gradcam.viewer.look import Look
     from napari_gradcam.volumes.orientation import Plane
-
-PURPOSE = "For research and review, not for diagnosis."
-"""What :data:`napari_gradcam.export.words.PURPOSE` says; that module brings matplotlib along."""
 
 
 class Dock(QWidget):
@@ -108,7 +106,7 @@ class Dock(QWidget):
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(area)
         # Outside of what scrolls: it is always in sight.
-        purpose = text_label(PURPOSE)
+        purpose = text_label(words.PURPOSE)
         purpose.setContentsMargins(8, 2, 8, 4)
         outer.addWidget(purpose)
         self.setMinimumWidth(340)

@@ -10,6 +10,7 @@ from napari.utils.colormaps import Colormap, DirectLabelColormap, ensure_colorma
 from napari_gradcam.viewer.look import BANDS, Look
 from napari_gradcam.volumes.orientation import DISPLAY_AXES, DisplayGrid
 from napari_gradcam.volumes.volume import Volume
+from napari_gradcam.volumes.window import grey_limits
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -24,12 +25,6 @@ SCAN, EXPLANATION = "volume", "explanation"
 """Keys below :data:`METADATA`: of a scan's layer, and of a heat map's."""
 
 BLENDING = "translucent_no_depth"
-
-HEADROOM = 0.25
-"""White lies this far above nearly all values, as a share of their range, so that a bright finding stays visible."""
-
-_SAMPLED_VOXELS = 300_000
-"""Grey limits are taken from about so many voxels, evenly spread."""
 
 FullLayerData = tuple["NDArray[Any]", dict[str, Any], str]
 
@@ -49,21 +44,6 @@ def scan_layer(volume: Volume) -> FullLayerData:
         "metadata": {METADATA: {SCAN: volume}, "affine": volume.affine},
     }
     return data, settings, "image"
-
-
-def grey_limits(volume: Volume) -> tuple[float, float]:
-    """Give the values shown black and white: the file's own window, else nearly all values and some headroom."""
-    if volume.window is not None:
-        low, high = volume.window.limits
-    else:
-        step = max(1, round((volume.array.size / _SAMPLED_VOXELS) ** (1 / 3)))
-        sample = volume.array[::step, ::step, ::step]
-        finite = sample[np.isfinite(sample)]
-        if finite.size == 0:
-            return 0.0, 1.0
-        low, high, most = (float(value) for value in np.percentile(finite, (0.5, 99.5, 100)))
-        high = min(most, high + HEADROOM * (high - low))
-    return (low, high) if high > low else (low, low + 1)
 
 
 def volume_of(layer: Layer) -> Volume | None:

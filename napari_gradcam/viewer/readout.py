@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from napari_gradcam import words
 from napari_gradcam.viewer.contract import Result
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ def result(explanation: Explanation, volume: Volume, look: Look) -> Result:
     look
         How it is painted now.
     """
-    from napari_gradcam.export import words
-
     peak = explanation.peak
     index = " ".join(map(str, peak.index))
     where = words.place(peak.position) if volume.in_patient_space else f"voxel {index}"
@@ -47,9 +46,6 @@ def result(explanation: Explanation, volume: Volume, look: Look) -> Result:
 
 def scores(explanation: Explanation) -> dict[str, str]:
     """Say the probability of each class."""
-    # It brings matplotlib along; the worker has imported it before there is anything to say.
-    from napari_gradcam.export import words
-
     return {name: words.probability(value) for name, value in explanation.scores.items()}
 
 

@@ -42,8 +42,7 @@ def load_steps(path: str) -> Generator[Progress, None, Classifier]:
 def explain_steps(
     classifier: Classifier, volume: Volume, target: str | None, method: str, layer: str | None
 ) -> Generator[Progress, None, Explanation]:
-    """Explain a scan, and do here what would make the main thread wait: find the hottest voxel, import what says it."""
-    import napari_gradcam.export.words  # noqa: F401
+    """Explain a scan, and do here what would make the main thread wait: find the hottest voxel."""
     from napari_gradcam import explainer
 
     explanation: Explanation = yield from explainer.explain_steps(volume, classifier, target, method, layer)

@@ -10,9 +10,7 @@ from PIL import Image
 
 from napari_gradcam.errors import GradCamError
 from napari_gradcam.export import write_overlay
-from napari_gradcam.export.painting import grey_limits
 from napari_gradcam.export.picture import overlay_page
-from napari_gradcam.volumes.volume import Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -193,26 +191,6 @@ def test_an_oblique_scan_says_how_oblique_instead_of_where(
     affine[1:3, 1:3] = [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]
     volume = make_volume(affine)
     assert "Axial, 12.0° oblique" in texts(overlay_page(make_explanation(volume), volume))
-
-
-def test_the_window_of_the_file_is_used(make_volume: Callable[..., Volume]) -> None:
-    assert grey_limits(make_volume(window=Window(40, 400))) == (-160, 240)
-
-
-def test_without_a_window_a_stray_voxel_does_not_blacken_the_scan_and_a_small_finding_is_not_lost_in_white(
-    make_volume: Callable[..., Volume],
-) -> None:
-    array = np.tile(np.linspace(0, 100, 100, dtype=np.float32), (100, 100, 1))
-    array[0, 0, 0], array[50:53, 50:53, 50:53] = 1e6, 120
-    low, high = grey_limits(make_volume(array=array))
-    assert low == pytest.approx(0, abs=1)
-    assert 120 < high < 130
-
-
-@pytest.mark.parametrize("value", [7, np.nan])
-def test_a_scan_of_one_value_still_has_a_black_and_a_white(value: float, make_volume: Callable[..., Volume]) -> None:
-    low, high = grey_limits(make_volume(array=np.full((2, 2, 2), value, dtype=np.float32)))
-    assert low < high
 
 
 def test_a_map_of_another_scan_is_refused(

@@ -9,10 +9,10 @@ import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QLabel
 
+from napari_gradcam import words
 from napari_gradcam.explanation import Progress
-from napari_gradcam.export import words
 from napari_gradcam.viewer.contract import Choice, Result, Tone
-from napari_gradcam.viewer.dock import PURPOSE, Dock
+from napari_gradcam.viewer.dock import Dock
 from napari_gradcam.viewer.look import Look
 from napari_gradcam.volumes.orientation import Plane
 
@@ -135,10 +135,9 @@ def test_the_result_stands_in_the_table_and_below(dock: Dock) -> None:
 
 
 def test_the_purpose_is_in_sight_before_and_after_a_run(dock: Dock) -> None:
-    assert PURPOSE == words.PURPOSE
     for result in (None, RESULT):
         dock.set_result(result)
-        assert any(label.text() == PURPOSE and label.isVisible() for label in dock.findChildren(QLabel))
+        assert any(label.text() == words.PURPOSE and label.isVisible() for label in dock.findChildren(QLabel))
 
 
 def test_long_names_and_sentences_fit_in_400_pixels(dock: Dock, qtbot: Any) -> None:

@@ -10,7 +10,6 @@ from napari.layers import Image, Layer
 
 from napari_gradcam.viewer import layers
 from napari_gradcam.viewer.look import COLORMAPS, Look
-from napari_gradcam.volumes import Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,18 +95,6 @@ def test_a_map_without_heat_has_a_scale_and_paints_nothing(
     low, high = Look().limits(empty)
     assert 0 < low < high
     assert not Look().paints(empty)
-
-
-def test_grey_limits_are_the_files_window_or_nearly_all_values(make_volume: Callable[..., Any]) -> None:
-    assert layers.grey_limits(make_volume(window=Window(40, 400))) == (-160, 240)
-    array = np.zeros((20, 20, 20), dtype=np.float32)
-    array[:10] = 100
-    array[0, 0, 0] = np.nan
-    array[0, 0, 1] = 1e6
-    low, high = layers.grey_limits(make_volume(array=array))
-    assert (low, high) == (0, pytest.approx(125, abs=1))
-    low, high = layers.grey_limits(make_volume(array=np.full((3, 3, 3), 7.0)))
-    assert low < high
 
 
 def test_a_layer_of_another_reader_has_no_scan() -> None:

@@ -1,4 +1,4 @@
-"""How the numbers of an explanation are said, alike in a picture and in a terminal."""
+"""How the numbers of an explanation are said, alike in a window, a picture and a terminal."""
 
 from __future__ import annotations
 
