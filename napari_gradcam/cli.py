@@ -233,7 +233,8 @@ def _report(volume: Volume, explanation: Explanation) -> None:
     if explanation.is_empty:
         _row(facts, "hottest point", "none: there is no positive evidence for this class")
     else:
-        _row(facts, "hottest point", f"{words.place(peak.position)}, voxel {peak.index}")
+        voxel = f", voxel {peak.index}" if volume.in_patient_space else ""
+        _row(facts, "hottest point", words.hottest_point(explanation, volume) + voxel)
         _row(facts, "raw maximum", f"{words.number(peak.value)} logit units")
     _row(facts, "cell size", f"{words.size(explanation.cell_size)}: the map places nothing finer")
     console.print(facts)

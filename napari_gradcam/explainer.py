@@ -19,6 +19,7 @@ from napari_gradcam.classifiers.scores import already_probabilities
 from napari_gradcam.errors import GradCamError
 from napari_gradcam.explanation import Explanation, Progress
 from napari_gradcam.volumes.placement import place_on_grid
+from napari_gradcam.worth import worth_notices
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -107,6 +108,7 @@ class _Run(NamedTuple):
     targets: Sequence[int]
     calls: int
     saturable: bool
+    spread: float
     input_shape: tuple[int, ...]
 
 
@@ -123,19 +125,26 @@ def _explain_volume(
     yield Progress(3, 4, "Placing the map")
     coarse = run.maps[0, 0]
     coarse_affine = _cell_affine(prepared.affines[0], run.input_shape, coarse.shape)
+    scores = _by_name(classifier, run.probabilities[0])
+    name = classifier.class_names[target]
     return Explanation(
         heatmap=place_on_grid(coarse, coarse_affine, volume.shape, volume.affine),
         affine=volume.affine,
         coarse=coarse,
         coarse_affine=coarse_affine,
-        scores=_by_name(classifier, run.probabilities[0]),
+        scores=scores,
         logits=_by_name(classifier, run.logits[0]),
-        target=classifier.class_names[target],
+        target=name,
         layer=layer,
         method=method,
         volume_name=volume.name,
         classifier_name=classifier.name,
-        notices=(*volume.notices, *classifier.notices, *_run_notices(run, layer)),
+        notices=(
+            *worth_notices(volume, [(coarse.shape, coarse_affine)], run.spread, scores, name, bool(coarse.max() <= 0)),
+            *_run_notices(run, layer),
+            *volume.notices,
+            *classifier.notices,
+        ),
     )
 
 
@@ -162,21 +171,29 @@ def _explain_slices(
     target = int(np.argmax(scores)) if wanted is None else wanted
     coarse = np.concatenate([run.maps[:, list(run.targets).index(target)] for run in runs]).transpose(1, 2, 0)
     coarse_affine, heatmap = _place_slices(np.ascontiguousarray(coarse), np.stack(affines), slices, volume)
+    fields = _fields(coarse.shape, coarse_affine)
+    named, name = _by_name(classifier, scores), classifier.class_names[target]
     return Explanation(
         heatmap=heatmap,
         affine=volume.affine,
         coarse=coarse,
         coarse_affine=coarse_affine,
-        scores=_by_name(classifier, scores),
+        scores=named,
         logits=_by_name(classifier, score_logits),
-        target=classifier.class_names[target],
+        target=name,
         layer=layer,
         method=method,
         volume_name=volume.name,
         classifier_name=classifier.name,
         slice_scores=probabilities.astype(np.float32),
         slice_axis=slices.native_axis,
-        notices=(*volume.notices, *classifier.notices, told, *_run_notices(runs[0], layer)),
+        notices=(
+            told,
+            *worth_notices(volume, fields, max(run.spread for run in runs), named, name, bool(coarse.max() <= 0)),
+            *_run_notices(runs[0], layer),
+            *volume.notices,
+            *classifier.notices,
+        ),
     )
 
 
@@ -210,6 +227,7 @@ def _run(classifier: Classifier, prepared: Prepared, layer: str, wanted: int | N
         targets,
         captured.calls,
         saturable,
+        float(prepared.tensor.max() - prepared.tensor.min()),
         tuple(prepared.tensor.shape[2:]),
     )
 
@@ -254,12 +272,20 @@ def _place_slices(
     heatmap = np.zeros(volume.shape, dtype=np.float32)
     along = np.moveaxis(heatmap, slices.native_axis, 0)
     i, j, k = (1 if axis == slices.native_axis else n for axis, n in enumerate(volume.shape))
-    for number, native in enumerate(slices.native_indices):
-        to_cells = affines[number] @ from_matvec(np.eye(3), [0, 0, number])
+    for number, (native, (_, to_cells)) in enumerate(
+        zip(slices.native_indices, _fields(coarse.shape, affines), strict=True)
+    ):
         to_voxels = volume.affine @ from_matvec(np.eye(3), np.eye(3)[slices.native_axis] * native)
         placed = place_on_grid(coarse[:, :, number : number + 1], to_cells, (i, j, k), to_voxels)
         along[native] = np.moveaxis(placed, slices.native_axis, 0)[0]
     return affines, heatmap
+
+
+def _fields(cells: tuple[int, ...], affines: NDArray[np.float64]) -> list[tuple[tuple[int, ...], NDArray[np.float64]]]:
+    """Give the cells that the network's inputs were mapped to, and where they lie: all at once, or slice by slice."""
+    if affines.ndim == 2:
+        return [(cells, affines)]
+    return [((*cells[:2], 1), affine @ from_matvec(np.eye(3), [0, 0, number])) for number, affine in enumerate(affines)]
 
 
 def _aggregate(

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_gradcam.explanation import Explanation
+    from napari_gradcam.volumes import Volume
 
 PURPOSE = "For research and review, not for diagnosis."
 
@@ -31,6 +32,12 @@ def place(position: Sequence[float]) -> str:
         Such as ``"R 32.0 A 14.0 S 50.0 mm"``.
     """
     return " ".join(along_axis(axis, mm) for axis, mm in enumerate(position)) + " mm"
+
+
+def hottest_point(explanation: Explanation, volume: Volume) -> str:
+    """Say where the map is hottest: in the patient, or by voxel where no file places the scan in the patient."""
+    peak = explanation.peak
+    return place(peak.position) if volume.in_patient_space else "voxel " + " ".join(map(str, peak.index))
 
 
 def along_axis(axis: int, mm: float) -> str:

@@ -234,7 +234,7 @@ sys.exit(", ".join(sorted(heavy)) or None)
 
 
 HELD_UP = """
-import pathlib, sys, time
+import pathlib, signal, sys, time
 import numpy as np
 from napari_gradcam import cli, export
 from napari_gradcam.explanation import Explanation
@@ -250,6 +250,8 @@ def slow(explanation, volume, path):
 
 export.FILES["scores.json"] = slow
 cli._explained = lambda *_: (volume, explanation)
+# A shell that starts the tests in the background has them ignore Ctrl-C, which a process started by them inherits.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 cli.main()
 """
 
@@ -262,13 +264,17 @@ def test_a_run_that_is_stopped_while_it_writes_leaves_nothing(
     """The last file is held up in the making, when the others are complete under their temporary names."""
     out = tmp_path / "out"
     command = [sys.executable, "-c", HELD_UP, "explain", "scan.nii", "--model", "model", "--out", str(out)]
-    process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    latest = time.monotonic() + 60
-    while not (out.is_dir() and len(list(out.iterdir())) == 3) and process.poll() is None:
-        assert time.monotonic() < latest
-        time.sleep(0.02)
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=ENVIRONMENT, stdout=pipe, stderr=pipe, text=True) as process:
+        latest = time.monotonic() + 60
+        while not (out.is_dir() and len(list(out.iterdir())) == 3) and process.poll() is None:
+            assert time.monotonic() < latest
+            time.sleep(0.02)
+        process.send_signal(number)
+        try:
+            _, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == code, errors
     assert "Traceback" not in errors
     assert not list(tmp_path.iterdir())

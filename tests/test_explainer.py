@@ -288,3 +288,48 @@ def test_a_network_that_ends_in_softmax_is_recognised() -> None:
 def test_a_grid_too_coarse_to_place_a_finding_says_so() -> None:
     result = explain(scan(np.eye(3)), finder(3, ResizeWithPadOrCrop((12, 12, 12))), "finding")
     assert any("only 3 × 3 × 3 cells" in notice for notice in result.notices)
+
+
+# What it is worth
+
+
+def test_padding_that_drowns_the_scan_is_said() -> None:
+    small = Volume(scan(np.eye(3)).array[30:36, 20:26, 20:26], np.eye(4))
+    result = explain(small, finder(3, ResizeWithPadOrCrop((32, 32, 32))))
+    assert any("Less than 1 % of what the network read is scan" in notice for notice in result.notices)
+
+
+def test_content_that_nobody_looked_at_is_said() -> None:
+    volume = scan(np.eye(3))
+    cut_off = explain(volume, finder(3, ResizeWithPadOrCrop((64, 52, 20))))
+    whole = explain(volume, finder(3, ResizeWithPadOrCrop((64, 52, 44))))
+    (told,) = [notice for notice in cut_off.notices if "nobody looked" in notice]
+    inside = volume.array > 0
+    lost = 1 - inside[:, :, 12:32].sum() / inside.sum()
+    assert float(told.split(" %")[0]) == pytest.approx(100 * lost, abs=2)
+    assert not any("nobody looked" in notice or "padding" in notice for notice in whole.notices)
+
+
+@pytest.mark.parametrize("cropped", [False, True], ids=["one grid", "a grid for each slice"])
+def test_slices_that_were_read_whole_are_not_called_unseen(cropped: bool) -> None:
+    chain = Compose([*([cut_by_content] if cropped else []), ResizeWithPadOrCrop((64, 64))])
+    result = explain(scan(np.eye(3)), finder(2, chain))
+    assert not any("nobody looked" in notice for notice in result.notices)
+
+
+def test_a_blank_scan_gets_an_answer_that_is_said_to_be_none() -> None:
+    blank = Volume(np.full((32, 32, 32), 5, dtype=np.int16), np.eye(4))
+    result = explain(blank, finder(3, ResizeWithPadOrCrop((32, 32, 32))))
+    assert any("the same everywhere" in notice for notice in result.notices)
+    with pytest.raises(GradCamError, match="“none” is blank, every voxel 0"):
+        explain(Volume(np.zeros((9, 9, 9)), np.eye(4), name="none"), finder(3, CHAIN))
+
+
+def test_the_highest_score_without_evidence_is_called_no_finding() -> None:
+    classifier = finder(3, ResizeWithPadOrCrop((64, 52, 44)))
+    with torch.no_grad():
+        classifier.network.head.bias.copy_(torch.tensor([5.0, 0.0]))
+    result = explain(scan(np.eye(3)), classifier)
+    assert result.target == "calm"
+    assert any("is no finding" in notice for notice in result.notices)
+    assert not any("is no finding" in notice for notice in explain(scan(np.eye(3)), classifier, "finding").notices)

@@ -90,6 +90,8 @@ def find_layer(network: nn.Module, layer: str) -> nn.Module:
             "The network is TorchScript, whose layers cannot be looked into; give the network itself with its weights "
             "(in a MONAI bundle: network_def and model.pt instead of model.ts)."
         )
+    if not isinstance(layer, str):
+        raise GradCamError(f"The layer is given as a {type(layer).__name__}; give its name in network.named_modules().")
     modules: dict[str, nn.Module] = dict(network.named_modules())
     if layer and layer in modules:
         return modules[layer]

@@ -68,9 +68,11 @@ def class_activation_map(
     Raises
     ------
     GradCamError
-        If the method, the layer or a class does not exist, or the layer cannot be a target.
+        If the method, the layer or a class does not exist, the layer cannot be a target, or no class is given.
     """
     check_method(method)
+    if isinstance(targets, int) or len(targets) == 0:
+        raise GradCamError(f"The targets are {targets!r}; give a list of class indices, such as [0, 2].")
     captured = capture(network, inputs, layer, class_scores or output_scores)
     return ClassActivationMaps(maps_of(captured, targets, method), captured.logits.detach(), captured.calls)
 

@@ -140,7 +140,14 @@ def _run(preprocess: Callable[[MetaTensor], Any], image: MetaTensor, dims: int, 
     try:
         prepared = preprocess(image)
     except Exception as error:
+        if image.min() == image.max():
+            raise GradCamError(
+                f"“{name}” is blank, every voxel {float(image.min()):g}, and the model's preprocessing finds nothing "
+                "in it; give a scan with content."
+            ) from error
         reason = str(error.__cause__ or error).strip().splitlines() or [type(error).__name__]
+        if "non-empty" in reason[0] or "is empty" in reason[0]:
+            reason = ["its crop leaves nothing of it"]
         raise GradCamError(
             f"The model's preprocessing does not fit the scan “{name}”: {reason[0]}; choose a model made for such "
             f"scans."

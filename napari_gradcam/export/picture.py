@@ -75,7 +75,7 @@ def overlay_page(explanation: Explanation, volume: Volume, *, threshold: float =
     room = row.width - 2 * MARGIN
 
     title = wrapped(_title(explanation), room, TITLE, bold=True)
-    facts = [line for text in _facts(explanation) for line in wrapped(text, room, BODY)]
+    facts = [line for text in _facts(explanation, volume) for line in wrapped(text, room, BODY)]
     notices = [line for text in explanation.notices for line in wrapped(text, room, SMALL)]
     facts_top = MARGIN + len(title) * line_height(TITLE)
     row_top = facts_top + len(facts) * line_height(BODY) + GAP
@@ -185,10 +185,10 @@ def _title(explanation: Explanation) -> str:
     return f"“{explanation.target}”: probability {words.probability(score)}"
 
 
-def _facts(explanation: Explanation) -> list[str]:
+def _facts(explanation: Explanation, volume: Volume) -> list[str]:
     peak = explanation.peak
     layer = f"{words.method(explanation)}, layer {explanation.layer}, cells of {words.size(explanation.cell_size)}"
-    hottest = f"hottest point {words.place(peak.position)}, raw maximum {words.number(peak.value)}"
+    hottest = f"hottest point {words.hottest_point(explanation, volume)}, raw maximum {words.number(peak.value)}"
     scan, classifier = (name or "without a name" for name in (explanation.volume_name, explanation.classifier_name))
     return [
         f"Scan {scan}, classifier {classifier}",

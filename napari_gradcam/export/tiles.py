@@ -20,6 +20,10 @@ PLANES = (Plane.AXIAL, Plane.CORONAL, Plane.SAGITTAL)
 _PATIENT_AXIS = {Plane.SAGITTAL: 0, Plane.CORONAL: 1, Plane.AXIAL: 2}
 
 
+NO_LETTERS = Letters("", "", "", "")
+"""Of a scan whose file does not place it in the patient: a guessed side would be worse than none."""
+
+
 @dataclass(frozen=True, eq=False)
 class Tile:
     """One plane as it is shown: rows run down, columns run right.
@@ -78,11 +82,11 @@ def tiles_through(
         order = (across, down, right)
         tiles.append(
             Tile(
-                caption=_caption(grid, plane, shown),
+                caption=_caption(grid, plane, shown) if volume.in_patient_space else f"Plane {shown[across]}",
                 grey=grey.transpose(order)[shown[across]],
                 heat=heat.transpose(order)[shown[across]],
                 pixel_mm=(grid.scale[down], grid.scale[right]),
-                letters=grid.letters(plane),
+                letters=grid.letters(plane) if volume.in_patient_space else NO_LETTERS,
                 mark=(shown[down], shown[right]) if marked else None,
             )
         )

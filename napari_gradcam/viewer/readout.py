@@ -26,14 +26,12 @@ def result(explanation: Explanation, volume: Volume, look: Look) -> Result:
         How it is painted now.
     """
     peak = explanation.peak
-    index = " ".join(map(str, peak.index))
-    where = words.place(peak.position) if volume.in_patient_space else f"voxel {index}"
     return Result(
         scores=scores(explanation),
         target=explanation.target,
         facts=(
             ("Class", f"{explanation.target}, {words.probability(explanation.scores[explanation.target])}"),
-            ("Hottest point", "none" if explanation.is_empty else where),
+            ("Hottest point", "none" if explanation.is_empty else words.hottest_point(explanation, volume)),
             ("Raw maximum", words.number(peak.value)),
             ("Cell", words.size(explanation.cell_size)),
             ("Layer", f"{explanation.layer}, {words.method(explanation)}"),

@@ -198,3 +198,11 @@ def test_torchscript_is_refused_with_what_to_use_instead(network: Small) -> None
     scripted = torch.jit.trace(network.eval(), INPUTS)
     with pytest.raises(GradCamError, match=r"TorchScript.*model\.pt"):
         class_activation_map(scripted, INPUTS, layer="mix", targets=[0])
+
+
+def test_targets_and_layers_of_the_wrong_kind_are_refused_before_the_network_runs(network: Small) -> None:
+    for targets in (0, []):
+        with pytest.raises(GradCamError, match="give a list of class indices"):
+            class_activation_map(network, INPUTS, layer="mix", targets=targets)
+    with pytest.raises(GradCamError, match="given as a Conv2d; give its name"):
+        class_activation_map(network, INPUTS, layer=network.mix, targets=[0])

@@ -1,0 +1,116 @@
+"""What an explanation is worth: sentences on answers that do not come from the scan, and places nobody looked at."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from nibabel.affines import apply_affine
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_gradcam.volumes import Volume
+
+LEAST_SCAN = 0.25
+"""Below this share of scan among what the network read, its answer is mostly about the padding around the scan."""
+
+MOST_UNSEEN = 0.02
+"""Above this share of a scan's content that the network did not read, a reader must know that nobody looked."""
+
+_SAMPLES = 48
+"""Places along each axis that a share is estimated from."""
+
+
+def worth_notices(
+    volume: Volume,
+    fields: Sequence[tuple[tuple[int, ...], NDArray[np.float64]]],
+    spread: float,
+    scores: Mapping[str, float],
+    target: str,
+    empty: bool,
+) -> tuple[str, ...]:
+    """Say where scores or map must not be read as they look.
+
+    Parameters
+    ----------
+    volume
+        The scan.
+    fields
+        What the network read: for each of its inputs the map's cells ``(a, b, c)`` and their affine to RAS+ mm.
+    spread
+        The largest difference between two values of one input it read.
+    scores
+        Probability by class name.
+    target
+        The class explained.
+    empty
+        Whether its map is empty.
+    """
+    notices = []
+    if spread == 0:
+        notices.append(
+            "What the network read is the same everywhere, so its answer is that to an empty picture and says nothing "
+            "of this scan."
+        )
+    filled, unseen = _shares(volume, fields)
+    if filled < LEAST_SCAN:
+        notices.append(
+            f"{_percent(filled)} of what the network read is scan and the rest is padding: its answer is mostly that "
+            "to an empty picture."
+        )
+    if unseen > MOST_UNSEEN:
+        notices.append(
+            f"{_percent(unseen)} of the scan's content lies outside of what the network read: no heat there means that "
+            "nobody looked."
+        )
+    if empty and target == max(scores, key=lambda name: scores[name]):
+        notices.append(
+            f"“{target}” has the highest score although nothing in the scan speaks for it at this layer: the score "
+            "comes from the network's bias or from what speaks against the other classes, and is no finding."
+        )
+    return tuple(notices)
+
+
+def _shares(volume: Volume, fields: Sequence[tuple[tuple[int, ...], NDArray[np.float64]]]) -> tuple[float, float]:
+    """Estimate the share of scan among what was read, and the share of the scan's content that was not read."""
+    parts = [
+        _inside(_grid(cells, [_SAMPLES if n > 1 else 1 for n in cells]), affine, volume.shape, volume.affine).mean()
+        for cells, affine in fields
+    ]
+    filled = float(np.mean(parts))
+    places = _grid(volume.shape, [min(n, _SAMPLES) for n in volume.shape])
+    nearest = tuple(places.round().astype(int).T)
+    values = volume.array[nearest]
+    # Content is what differs from the darkest value, which is the background of nearly every scan.
+    places = places[values > values.min()]
+    if len(places) == 0:
+        return filled, 0.0
+    read = np.zeros(len(places), dtype=bool)
+    for cells, affine in fields:
+        read |= _inside(places, volume.affine, cells, affine)
+    return filled, float(1 - read.mean())
+
+
+def _grid(shape: Sequence[int], samples: Sequence[int]) -> NDArray[np.float64]:
+    """Spread indices evenly over a grid, ``(places, 3)``: the middles of so many equal boxes along each axis."""
+    axes = [(np.arange(m) + 0.5) * n / m - 0.5 for n, m in zip(shape, samples, strict=True)]
+    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+
+
+def _inside(
+    indices: NDArray[np.float64],
+    affine: NDArray[np.float64],
+    other_shape: Sequence[int],
+    other_affine: NDArray[np.float64],
+) -> NDArray[np.bool_]:
+    """Tell which places of one grid lie inside of another one's voxels."""
+    there = apply_affine(np.linalg.inv(other_affine) @ affine, indices)
+    inside: NDArray[np.bool_] = ((there >= -0.5 - 1e-6) & (there <= np.array(other_shape) - 0.5 + 1e-6)).all(axis=-1)
+    return inside
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %" if share >= 0.01 else "Less than 1 %"
