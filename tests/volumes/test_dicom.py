@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from itertools import product
 
 import numpy as np
 import pytest
@@ -289,17 +290,26 @@ def test_localizers_are_set_apart(series, stored):
     assert "Localizer" in volume.notices[-1]
 
 
-@pytest.mark.parametrize("damage", ["cut in the pixels", "cut in the header", "cut in the preamble", "empty", "noise"])
-@pytest.mark.parametrize("ending", [".dcm", ""])
+@pytest.mark.parametrize(
+    ("damage", "ending"),
+    [
+        *product(["cut in the pixels", "cut in the header", "cut in the preamble", "empty"], [".dcm", ""]),
+        ("noise", ".dcm"),
+    ],
+)
 def test_a_damaged_slice_is_never_dropped(series, stored, damage, ending):
     paths = series.stack(stored, EVENLY)
     last = paths[-1].rename(paths[-1].with_name(f"last{ending}"))
     whole = last.read_bytes()
-    if damage == "noise" and not ending:
-        pytest.skip("noise without a DICOM name cannot be told from another file: it is named in a notice")
     length = {"cut in the pixels": len(whole) - 10, "cut in the header": 600, "cut in the preamble": 100, "empty": 0}
     last.write_bytes(bytes(range(200)) if damage == "noise" else whole[: length[damage]])
     refusal(series.folder, last.name)
+
+
+def test_noise_without_a_dicom_name_cannot_be_told_from_another_file_but_is_named(series, stored):
+    last = series.stack(stored, EVENLY)[-1]
+    last.rename(last.with_name("last")).write_bytes(bytes(range(200)))
+    assert "“last”" in read_volume(series.folder).notices[-1]
 
 
 def test_an_image_without_pixels_is_refused(series, stored):
