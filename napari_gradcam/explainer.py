@@ -6,10 +6,10 @@ import explain`` once it was imported.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
 from nibabel.affines import from_matvec
 
 from napari_gradcam.cam import capture, maps_of
@@ -125,10 +125,11 @@ def _explain_volume(
     yield Progress(3, 4, "Placing the map")
     coarse = run.maps[0, 0]
     coarse_affine = _cell_affine(prepared.affines[0], run.input_shape, coarse.shape)
+    heatmap = place_on_grid(coarse, coarse_affine, volume.shape, volume.affine)
     scores = _by_name(classifier, run.probabilities[0])
     name = classifier.class_names[target]
     return Explanation(
-        heatmap=place_on_grid(coarse, coarse_affine, volume.shape, volume.affine),
+        heatmap=heatmap,
         affine=volume.affine,
         coarse=coarse,
         coarse_affine=coarse_affine,
@@ -140,7 +141,7 @@ def _explain_volume(
         volume_name=volume.name,
         classifier_name=classifier.name,
         notices=(
-            *worth_notices(volume, [(coarse.shape, coarse_affine)], run.spread, scores, name, bool(coarse.max() <= 0)),
+            *worth_notices(volume, coarse, [(coarse.shape, coarse_affine)], run.spread, heatmap, scores, name),
             *_run_notices(run, layer),
             *volume.notices,
             *classifier.notices,
@@ -189,7 +190,7 @@ def _explain_slices(
         slice_axis=slices.native_axis,
         notices=(
             told,
-            *worth_notices(volume, fields, max(run.spread for run in runs), named, name, bool(coarse.max() <= 0)),
+            *worth_notices(volume, coarse, fields, max(run.spread for run in runs), heatmap, named, name),
             *_run_notices(runs[0], layer),
             *volume.notices,
             *classifier.notices,
@@ -199,18 +200,12 @@ def _explain_slices(
 
 def _run(classifier: Classifier, prepared: Prepared, layer: str, wanted: int | None, method: str) -> _Run:
     """Run the network once; without a class asked for, map a volume's best and each of a batch of slices."""
-    _check_channels(classifier, prepared)
     try:
         captured = capture(classifier.network, prepared.tensor, layer, classifier.head.class_scores)
     except GradCamError:
         raise
     except (RuntimeError, ValueError, IndexError) as error:
-        size = " × ".join(map(str, prepared.tensor.shape[1:]))
-        reason = str(error).strip().splitlines()[0]
-        raise GradCamError(
-            f"The model “{classifier.name}” cannot read its own preprocessed input of {size} (channels first): "
-            f"{reason}; correct the bundle's preprocessing or network."
-        ) from error
+        raise _misfit(classifier, prepared, error) from error
     logits = captured.logits.detach()
     saturable = already_probabilities(logits)
     probabilities = logits if saturable else classifier.head.probabilities(logits)
@@ -232,21 +227,21 @@ def _run(classifier: Classifier, prepared: Prepared, layer: str, wanted: int | N
     )
 
 
-def _check_channels(classifier: Classifier, prepared: Prepared) -> None:
-    wanted = next(
-        (
-            module.in_channels
-            for module in classifier.network.modules()
-            if isinstance(module, torch.nn.Conv2d | torch.nn.Conv3d)
-        ),
-        None,
-    )
+def _misfit(classifier: Classifier, prepared: Prepared, error: Exception) -> GradCamError:
+    """Say why a network did not take its input, from what torch says."""
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     given = prepared.tensor.shape[1]
-    if wanted is not None and given != wanted:
-        raise GradCamError(
-            f"The model “{classifier.name}” wants {wanted} input channels but its preprocessing gives {given} for "
+    wanted = re.search(rf"to have (\d+) channels, but got {given} channels", reason)
+    if wanted:
+        return GradCamError(
+            f"The model “{classifier.name}” wants {wanted[1]} input channels but its preprocessing gives {given} for "
             "this scan; choose a model made for such scans."
         )
+    size = " × ".join(map(str, prepared.tensor.shape[1:]))
+    return GradCamError(
+        f"The model “{classifier.name}” cannot read its own preprocessed input of {size} (channels first): {reason}; "
+        "correct the bundle's preprocessing or network."
+    )
 
 
 def _cell_affine(

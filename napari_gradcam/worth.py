@@ -26,11 +26,12 @@ _SAMPLES = 48
 
 def worth_notices(
     volume: Volume,
+    coarse: NDArray[np.float32],
     fields: Sequence[tuple[tuple[int, ...], NDArray[np.float64]]],
     spread: float,
+    heatmap: NDArray[np.float32],
     scores: Mapping[str, float],
     target: str,
-    empty: bool,
 ) -> tuple[str, ...]:
     """Say where scores or map must not be read as they look.
 
@@ -38,16 +39,18 @@ def worth_notices(
     ----------
     volume
         The scan.
+    coarse
+        The map on the network's own grid, ``(a, b, c)``.
     fields
         What the network read: for each of its inputs the map's cells ``(a, b, c)`` and their affine to RAS+ mm.
     spread
         The largest difference between two values of one input it read.
+    heatmap
+        The map on the scan's grid.
     scores
         Probability by class name.
     target
         The class explained.
-    empty
-        Whether its map is empty.
     """
     notices = []
     if spread == 0:
@@ -66,12 +69,28 @@ def worth_notices(
             f"{_percent(unseen)} of the scan's content lies outside of what the network read: no heat there means that "
             "nobody looked."
         )
-    if empty and target == max(scores, key=lambda name: scores[name]):
+    if coarse.max() > 0 and not _peak_in_scan(volume, coarse, fields):
+        notices.append(
+            f"The network's hottest cell for “{target}” lies outside of the scan, in the padding around it: what is "
+            "shown inside is the weaker part of the map."
+        )
+    if not heatmap.max() > 0 and target == max(scores, key=lambda name: scores[name]):
         notices.append(
             f"“{target}” has the highest score although nothing in the scan speaks for it at this layer: the score "
             "comes from the network's bias or from what speaks against the other classes, and is no finding."
         )
     return tuple(notices)
+
+
+def _peak_in_scan(
+    volume: Volume, coarse: NDArray[np.float32], fields: Sequence[tuple[tuple[int, ...], NDArray[np.float64]]]
+) -> bool:
+    """Tell whether any part of the hottest cell lies in the scan."""
+    a, b, c = (int(n) for n in np.unravel_index(int(coarse.argmax()), coarse.shape))
+    # Slices with a grid of their own count as fields of one cell's depth.
+    number, cell = (0, (a, b, c)) if len(fields) == 1 else (c, (a, b, 0))
+    places = np.array(cell) + _grid((1, 1, 1), (5, 5, 5))
+    return bool(_inside(places, fields[number][1], volume.shape, volume.affine).any())
 
 
 def _shares(volume: Volume, fields: Sequence[tuple[tuple[int, ...], NDArray[np.float64]]]) -> tuple[float, float]:

@@ -333,3 +333,12 @@ def test_the_highest_score_without_evidence_is_called_no_finding() -> None:
     assert result.target == "calm"
     assert any("is no finding" in notice for notice in result.notices)
     assert not any("is no finding" in notice for notice in explain(scan(np.eye(3)), classifier, "finding").notices)
+
+
+def test_a_peak_in_the_padding_is_said() -> None:
+    frame = Compose([ResizeWithPadOrCrop((96, 84, 76), constant_values=9)])
+    result = explain(scan(np.eye(3)), finder(3, frame), "finding")
+    assert result.coarse.max() > result.heatmap.max()
+    assert any("lies outside of the scan" in notice for notice in result.notices)
+    inside = explain(scan(np.eye(3)), finder(3, ResizeWithPadOrCrop((96, 84, 76))), "finding")
+    assert not any("lies outside of the scan" in notice for notice in inside.notices)
