@@ -25,6 +25,7 @@ from typer.core import TyperGroup
 
 from napari_gradcam import __version__
 from napari_gradcam.errors import GradCamError
+from napari_gradcam.explanation import METHODS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -98,16 +99,38 @@ def explain(
         str | None, typer.Option(metavar="CLASS", help="The class to explain; the most probable one by default.")
     ] = None,
     layer: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The target layer; “layers” lists them, and marks the default.")
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="The target layer; “layers” lists them, and marks the default. Give several to fuse them.",
+        ),
     ] = None,
-    method: Annotated[str, typer.Option(metavar="NAME", help="The method.")] = "gradcam",
+    method: Annotated[str, typer.Option(metavar="NAME", help=f"The method: {', '.join(METHODS)}.")] = "gradcam",
+    signed: Annotated[
+        bool, typer.Option("--signed", help="Keep evidence against the class, as negative values of the heat map.")
+    ] = False,
+    smooth: Annotated[
+        int,
+        typer.Option(min=0, metavar="N", help="Take the mean of N runs with a little noise; the same ones each time."),
+    ] = 0,
+    device: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Where the network runs, such as cpu or cuda:0.")
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Where to leave heat map, picture and scores; nothing by default."),
     ] = None,
 ) -> None:
     """Explain a class score as a heat map over the scan."""
-    volume, explanation = _explained(scan, model, target, layer, method, out)
+    how: dict[str, Any] = {
+        "target": target,
+        "method": method,
+        "layer": layer or None,
+        "signed": signed,
+        "smooth": smooth,
+        "device": device,
+    }
+    volume, explanation = _explained(scan, model, out, **how)
     _report(volume, explanation)
     if out is None:
         _tell("Nothing was written; give --out DIR to keep the heat map, the picture and the scores.")
@@ -116,20 +139,24 @@ def explain(
 
 
 @app.command()
-def layers(model: _Model) -> None:
-    """List the layers of a model that a heat map can be taken at."""
+def layers(
+    model: _Model,
+    scan: Annotated[str | None, typer.Argument(metavar="SCAN", help="A scan: cells are then told in mm on it.")] = None,
+) -> None:
+    """List the layers of a model that a heat map can be taken at, and the one that is recommended."""
     place = _place_of(model)
-    from napari_gradcam import load_classifier
+    from napari_gradcam import load_classifier, read_volume
 
+    volume = read_volume(scan) if scan is not None else None
     classifier = load_classifier(place)
-    default = classifier.default_layer
-    table = _table("", "layer", "kind", "channels", "grid", "calls", "remark")
-    for layer in classifier.layers():
-        remark = layer.problem or ("Default." if layer.name == default else "")
-        grid = " × ".join(map(str, layer.grid))
-        mark = "*" if layer.name == default else ""
+    unit = "voxels" if volume is None else "mm"
+    table = _table("", "layer", "kind", "channels", "grid", f"cell ({unit})", "calls", "remark")
+    for layer in classifier.layers(volume):
+        remark = " ".join(sentence for sentence in (layer.problem, layer.reason, layer.warning) if sentence)
+        grid, cell = " × ".join(map(str, layer.grid)), " × ".join(f"{n:.3g}" for n in layer.cell_mm or layer.cell)
+        mark = "*" if layer.name == classifier.default_layer else ""
         style = "bold" if mark else "dim" if layer.problem else ""
-        _row(table, mark, layer.name, layer.kind, layer.channels or "", grid, layer.calls, remark, style=style)
+        _row(table, mark, layer.name, layer.kind, layer.channels or "", grid, cell, layer.calls, remark, style=style)
     _console().print(table)
     _tell(f"{classifier.name}: {classifier.spatial_dims}D, classes {_listed(classifier.class_names)}.")
 
@@ -151,17 +178,16 @@ def demo(
 
     _tell("No window can be opened here: the demo runs in the terminal.")
     _tell("The lesion in the sample scan is synthetic, and so were those that the demo classifier learned from.")
-    volume, explanation = _explained(str(samples.DEMO_SCAN), str(samples.DEMO_CLASSIFIER), None, None, "gradcam", out)
+    volume, explanation = _explained(str(samples.DEMO_SCAN), str(samples.DEMO_CLASSIFIER), out)
     _report(volume, explanation)
     _save(volume, explanation, out)
 
 
 def _explained(
-    scan: str, model: str, target: str | None, layer: str | None, method: str, out: Path | None
+    scan: str, model: str, out: Path | None, method: str = "gradcam", **how: Any
 ) -> tuple[Volume, Explanation]:
     """Read, load and explain under a progress bar; what can be refused early is refused before the network runs."""
     from napari_gradcam import read_volume
-    from napari_gradcam.explanation import METHODS
 
     if method not in METHODS:
         raise GradCamError(f"There is no method “{method}”; choose {_listed(METHODS)}.")
@@ -177,7 +203,7 @@ def _explained(
         from napari_gradcam import load_classifier  # torch: seconds, so not before the scan is known to be one
         from napari_gradcam.explainer import explain_steps
 
-        steps = explain_steps(volume, load_classifier(place), target, method, layer)
+        steps = explain_steps(volume, load_classifier(place), method=method, **how)
         while True:
             try:
                 step = next(steps)
@@ -235,7 +261,11 @@ def _report(volume: Volume, explanation: Explanation) -> None:
     else:
         voxel = f", voxel {peak.index}" if volume.in_patient_space else ""
         _row(facts, "hottest point", words.hottest_point(explanation, volume) + voxel)
-        _row(facts, "raw maximum", f"{words.number(peak.value)} logit units")
+        _row(facts, "raw maximum", f"{words.number(peak.value)} {words.unit(explanation)}")
+    for layer, part in explanation.parts.items():
+        _row(facts, f"at {layer}", f"{words.hottest_point(part, volume)}, {words.number(part.peak.value)}")
+    if explanation.completeness is not None:
+        _row(facts, "adds up", f"evidence over the layer = logit − bias, to {explanation.completeness:.0e} of it")
     _row(facts, "cell size", f"{words.size(explanation.cell_size)}: the map places nothing finer")
     console.print(facts)
     for notice in explanation.notices:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -16,7 +16,19 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-METHODS: Mapping[str, str] = MappingProxyType({"gradcam": "Grad-CAM"})
+METHODS: Mapping[str, str] = MappingProxyType(
+    {
+        "gradcam": "Grad-CAM",
+        "gradcam++": "Grad-CAM++",
+        "hirescam": "HiResCAM",
+        "layercam": "LayerCAM",
+        "xgradcam": "XGrad-CAM",
+        "eigencam": "Eigen-CAM",
+        "scorecam": "Score-CAM",
+        "ablationcam": "Ablation-CAM",
+        "occlusion": "Occlusion",
+    }
+)
 """The methods on offer, ``{name: label}``; here rather than in the engine, so that a list of them needs no torch."""
 
 
@@ -48,9 +60,9 @@ class Explanation:
     Attributes
     ----------
     heatmap
-        float32 on the volume's native grid ``(i, j, k)``: raw values in units of the class score before softmax or
-        sigmoid, never scaled by their own maximum, so that two runs can be compared; zero outside of what the network
-        saw.
+        float32 on the volume's native grid ``(i, j, k)``: raw values in the method's own unit, for most that of the
+        class score before softmax or sigmoid, never scaled by their own maximum, so that two runs can be compared; zero
+        outside of what the network saw. Negative values, in a signed map alone, are evidence against the class.
     affine
         The volume's affine: voxel index to RAS+ mm.
     coarse
@@ -61,7 +73,8 @@ class Explanation:
     scores, logits
         ``{class name: probability}`` and ``{class name: score before softmax or sigmoid}``, in the classifier's order.
     target, layer, method
-        The class explained, the layer the map was taken at, and the method's name.
+        The class explained, the layer the map was taken at, and the method's name. Of several layers that were fused
+        the names are joined by “ + ”; a map of the input itself has the layer “input”.
     volume_name, classifier_name
         What was explained, and by what.
     slice_scores
@@ -69,6 +82,14 @@ class Explanation:
         axis.
     slice_axis
         For a 2D classifier, the axis of the native grid that the slices were cut along.
+    signed
+        Whether negative values, evidence against the class, were kept.
+    completeness
+        How far Σ gradient × activation over the layer is from class score − bias, as a share: rounding, below 1e-4,
+        unless something is wrong. None where more than pooling and one linear layer lies after the layer, so that
+        nothing can be said.
+    parts
+        Where several layers were fused, the explanation by each of them, ``{layer: Explanation}``.
     notices
         Whole sentences a reader of the map must know, the volume's own included.
     """
@@ -86,6 +107,9 @@ class Explanation:
     classifier_name: str = ""
     slice_scores: NDArray[np.float32] | None = None
     slice_axis: int | None = None
+    signed: bool = False
+    completeness: float | None = None
+    parts: Mapping[str, Explanation] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
 
     @cached_property
@@ -103,6 +127,11 @@ class Explanation:
     @property
     def cell_size(self) -> tuple[float, float, float]:
         """Size of one cell of the network's own grid in mm, along the axes of `coarse`: nothing finer can be placed."""
-        affine = self.coarse_affine if self.coarse_affine.ndim == 2 else self.coarse_affine[0]
-        a, b, c = (float(mm) for mm in np.linalg.norm(affine[:3, :3], axis=0))
-        return a, b, c
+        return cell_size(self.coarse_affine)
+
+
+def cell_size(coarse_affine: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Size of one cell in mm along the axes of a map's own grid, from its affine or from those of its slices."""
+    affine = coarse_affine if coarse_affine.ndim == 2 else coarse_affine[0]
+    a, b, c = (float(mm) for mm in np.linalg.norm(affine[:3, :3], axis=0))
+    return a, b, c

@@ -15,6 +15,13 @@ if TYPE_CHECKING:
 
 PURPOSE = "For research and review, not for diagnosis."
 
+_UNITS = {
+    "gradcam++": "units of its own",
+    "eigencam": "units of the layer's activations",
+    "scorecam": "units of the layer's activations",
+    "ablationcam": "logit units times activation",
+}
+
 _ENDS = ("RL", "AP", "SI")
 
 
@@ -63,6 +70,11 @@ def probability(value: float) -> str:
 def number(value: float) -> str:
     """Say a raw value to three significant digits."""
     return f"{value:.3g}" if math.isfinite(value) else str(value)
+
+
+def unit(explanation: Explanation) -> str:
+    """Say what the raw values of the map are measured in."""
+    return _UNITS.get(explanation.method, "logit units")
 
 
 def method(explanation: Explanation) -> str:

@@ -126,7 +126,7 @@ def test_layers_lists_every_layer_with_the_default_marked_and_problems_told(
     assert result.exit_code == 0, result.output
     lines = {line.lstrip("* ").split()[0]: line for line in result.stdout.splitlines() if line.strip()}
     assert lines["class_layers.relu"].strip().startswith("*")
-    assert "Default." in lines["class_layers.relu"]
+    assert "The deepest layer that still has a grid" in lines["class_layers.relu"]
     assert "4 × 4 × 4" in lines["class_layers.relu"]
     assert "It gives no feature maps." in lines["class_layers.out"]
     assert sum(line.strip().startswith("*") for line in lines.values()) == 1
@@ -166,7 +166,7 @@ def test_an_encoding_without_our_signs_is_no_reason_to_fail() -> None:
         ({"model": "empty"}, "empty"),
         ({"--target": "tumour"}, "has no class “tumour”"),
         ({"--layer": "layer99"}, "layer99"),
-        ({"--method": "magic"}, "There is no method “magic”; choose “gradcam”."),
+        ({"--method": "magic"}, "There is no method “magic”; choose “gradcam”, "),
         ({"--out": "text.nii"}, "text.nii” is a file, not a folder"),
         ({"--out": "text.nii/out"}, "text.nii” is a file, not a folder"),
         ({"--out": "taken"}, "overlay.png” cannot be written: a folder of that name is in the way"),

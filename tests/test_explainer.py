@@ -281,8 +281,9 @@ def test_a_network_that_ends_in_softmax_is_recognised() -> None:
     classifier.network.forward = lambda x: Finder.forward(classifier.network, x).softmax(dim=1)
     ended = explain(scan(np.eye(3)), classifier, "finding")
     assert ended.scores == pytest.approx(plain.scores)
-    assert any("probabilities instead of scores" in notice for notice in ended.notices)
-    assert not any("probabilities instead of scores" in notice for notice in plain.notices)
+    np.testing.assert_allclose(ended.coarse, plain.coarse, rtol=1e-6)
+    assert any("ends in softmax; the map is of the score before it" in notice for notice in ended.notices)
+    assert not any("softmax" in notice for notice in plain.notices)
 
 
 def test_a_grid_too_coarse_to_place_a_finding_says_so() -> None:

@@ -1,19 +1,35 @@
-"""The engine: tensors in, raw class activation maps out. It knows torch alone."""
+"""The engine: tensors in, raw class activation maps out. It knows torch alone, and MONAI for its occlusion."""
 
 from napari_gradcam.cam.capture import Capture, capture
-from napari_gradcam.cam.engine import ClassActivationMaps, class_activation_map, maps_of, output_scores
-from napari_gradcam.cam.layers import LayerInfo, default_layer, survey
+from napari_gradcam.cam.engine import (
+    ClassActivationMaps,
+    Completeness,
+    LayerMaps,
+    class_activation_map,
+    class_activation_steps,
+    maps_of,
+    maps_of_steps,
+    output_scores,
+)
+from napari_gradcam.cam.layers import LayerInfo, on_scan, recommended, survey
 from napari_gradcam.cam.methods import METHODS
+from napari_gradcam.cam.running import Network
 
 __all__ = [
     "METHODS",
     "Capture",
     "ClassActivationMaps",
+    "Completeness",
     "LayerInfo",
+    "LayerMaps",
+    "Network",
     "capture",
     "class_activation_map",
-    "default_layer",
+    "class_activation_steps",
     "maps_of",
+    "maps_of_steps",
+    "on_scan",
     "output_scores",
+    "recommended",
     "survey",
 ]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from napari_gradcam.cam import LayerInfo, default_layer, survey
+from nibabel.affines import voxel_sizes
+
+from napari_gradcam.cam import LayerInfo, on_scan, recommended, survey
+from napari_gradcam.classifiers.preprocessing import prepare_example
 from napari_gradcam.errors import GradCamError
 
 if TYPE_CHECKING:
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from napari_gradcam.classifiers.scores import Head
+    from napari_gradcam.volumes import Volume
 
 Plane = Literal["axial", "coronal", "sagittal"]
 Aggregation = Literal["max", "mean"]
@@ -83,16 +87,40 @@ class Classifier:
 
     @cached_property
     def _survey(self) -> tuple[LayerInfo, ...]:
-        return survey(self.network, self.input_shape)
+        return self._surveyed(self.input_shape)
 
-    def layers(self) -> tuple[LayerInfo, ...]:
-        """List the network's layers in the order they finish; the network runs once on zeros, the first time."""
-        return self._survey
+    def _surveyed(self, shape: tuple[int, ...]) -> tuple[LayerInfo, ...]:
+        layers = survey(self.network, shape, self.head.class_scores)
+        if self.declared_layer is None:
+            return layers
+        told = "The target layer that the model's own metadata name."
+        return tuple(replace(layer, reason=told if layer.name == self.declared_layer else None) for layer in layers)
+
+    def layers(self, volume: Volume | None = None) -> tuple[LayerInfo, ...]:
+        """List the network's layers in the order they finish, one of them recommended with its reason.
+
+        Parameters
+        ----------
+        volume
+            A scan: the sizes of the layers' cells are told in mm on it, and grids are those that it leads to. Without
+            one the network runs once on zeros of its declared size, the first time.
+
+        Raises
+        ------
+        GradCamError
+            If the scan does not fit the preprocessing, or the network its input.
+        """
+        if volume is None:
+            return self._survey
+        prepared = prepare_example(volume, self.preprocess, self.slice_rule.plane if self.spatial_dims == 2 else None)
+        shape = tuple(prepared.tensor.shape[1:])
+        layers = self._survey if shape == self.input_shape else self._surveyed(shape)
+        return on_scan(layers, voxel_sizes(prepared.affines[0])[: self.spatial_dims])
 
     @cached_property
     def default_layer(self) -> str:
-        """The target layer that is taken when none is asked for: the bundle's own, else the deepest that has a grid."""
-        return self.declared_layer or default_layer(self.layers(), self.network)
+        """The target layer that is taken when none is asked for: the bundle's own, else the survey's recommendation."""
+        return self.declared_layer or recommended(self.layers()).name
 
     def class_index(self, target: str | int) -> int:
         """Index of a class given by name or index.

@@ -110,30 +110,60 @@ def cut(volume: Volume, plane: str) -> Slices:
 
 
 def prepare_slices(
-    slices: Slices, preprocess: Callable[[MetaTensor], Any], name: str, batch_size: int
+    slices: Slices,
+    preprocess: Callable[[MetaTensor], Any],
+    name: str,
+    at_once: Callable[[tuple[int, ...]], int],
 ) -> Iterator[Prepared]:
     """Preprocess slice by slice for a 2D network, in batches.
 
     Each slice enters as ``(1, u, v)`` with its in-plane spacing; where the preprocessing put it is carried back to
     patient space.
+
+    Parameters
+    ----------
+    slices, name
+        The slices, and what the scan is called.
+    preprocess
+        The classifier's preprocessing.
+    at_once
+        Tells, from the shape of the first slice ``(channel, u, v)``, how many slices make a batch.
     """
-    spacing = voxel_sizes(slices.affine)
-    in_plane = np.diag([spacing[0], spacing[1], 1.0, 1.0])
-    for start in range(0, len(slices), batch_size):
-        tensors, affines = [], []
-        for index in range(start, min(start + batch_size, len(slices))):
-            values = torch.from_numpy(np.array(slices.array[:, :, index], dtype=np.float32, order="C"))
-            image = _run(preprocess, MetaTensor(values[None], affine=torch.from_numpy(in_plane)), 2, name)
-            tensors.append(image.as_tensor().float())
-            placed = np.eye(4)
-            moved = np.linalg.solve(in_plane, image.affine.cpu().numpy())
-            placed[:2, :2], placed[:2, 3] = moved[:2, :2], moved[:2, 3]
-            affines.append(slices.affine @ placed)
-        if len({tensor.shape for tensor in tensors}) > 1:
+    batch: list[tuple[Tensor, NDArray[np.float64]]] = []
+    size = 0
+    for index in range(len(slices)):
+        batch.append(_prepared_slice(slices, index, preprocess, name))
+        if batch[-1][0].shape != batch[0][0].shape:
             raise GradCamError(
                 f"The preprocessing gives slices of “{name}” different sizes; end it with a resize or pad to one size."
             )
-        yield Prepared(torch.stack(tensors), np.stack(affines))
+        size = size or at_once(tuple(batch[0][0].shape))
+        if len(batch) == size or index == len(slices) - 1:
+            yield Prepared(torch.stack([tensor for tensor, _ in batch]), np.stack([affine for _, affine in batch]))
+            batch = batch[:0]
+
+
+def prepare_example(volume: Volume, preprocess: Callable[[MetaTensor], Any], plane: str | None) -> Prepared:
+    """Preprocess what shows which input the network will read: the volume, or the middle slice of a plane."""
+    if plane is None:
+        return prepare_volume(volume, preprocess)
+    slices = cut(volume, plane)
+    tensor, affine = _prepared_slice(slices, len(slices) // 2, preprocess, volume.name)
+    return Prepared(tensor[None], affine[None])
+
+
+def _prepared_slice(
+    slices: Slices, index: int, preprocess: Callable[[MetaTensor], Any], name: str
+) -> tuple[Tensor, NDArray[np.float64]]:
+    """Preprocess one slice, ``(channel, u, v)``, and tell where ``(u, v, number of the slice)`` lies in RAS+ mm."""
+    spacing = voxel_sizes(slices.affine)
+    in_plane = np.diag([spacing[0], spacing[1], 1.0, 1.0])
+    values = torch.from_numpy(np.array(slices.array[:, :, index], dtype=np.float32, order="C"))
+    image = _run(preprocess, MetaTensor(values[None], affine=torch.from_numpy(in_plane)), 2, name)
+    placed = np.eye(4)
+    moved = np.linalg.solve(in_plane, image.affine.cpu().numpy())
+    placed[:2, :2], placed[:2, 3] = moved[:2, :2], moved[:2, 3]
+    return image.as_tensor().float(), slices.affine @ placed
 
 
 def _run(preprocess: Callable[[MetaTensor], Any], image: MetaTensor, dims: int, name: str) -> MetaTensor:

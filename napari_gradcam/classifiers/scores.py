@@ -53,9 +53,17 @@ class Head:
             )
         return scores
 
-    def probabilities(self, scores: Tensor) -> Tensor:
-        """Probabilities of the scores of :meth:`class_scores`, ``(batch, class)``."""
-        return scores.softmax(dim=1) if self.activation == "softmax" else scores.sigmoid()
+    def probabilities(self, scores: Tensor, ending: str | None = None) -> Tensor:
+        """Probabilities of the scores of :meth:`class_scores`, ``(batch, class)``.
+
+        Parameters
+        ----------
+        scores
+            Before softmax or sigmoid.
+        ending
+            What the network itself ends in, if it does: the network knows better than who declared the head.
+        """
+        return scores.softmax(dim=1) if (ending or self.activation) == "softmax" else scores.sigmoid()
 
 
 def already_probabilities(scores: Tensor) -> bool:

@@ -11,6 +11,7 @@ import nibabel as nib
 import numpy as np
 from nibabel.affines import apply_affine
 
+from napari_gradcam import words
 from napari_gradcam.errors import GradCamError
 from napari_gradcam.export.files import written_whole
 
@@ -103,5 +104,5 @@ def _farthest_corner(one: NDArray[np.float64], other: NDArray[np.float64], shape
 
 def _description(explanation: Explanation) -> bytes:
     """Say in NIfTI's 79 bytes of ASCII what the values are."""
-    text = f"{explanation.method} of '{explanation.target}', raw, units of its logit"
+    text = f"{explanation.method} of '{explanation.target}', raw, {words.unit(explanation)}"
     return text.encode("ascii", "replace")[:79]

@@ -6,9 +6,8 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
-from napari_gradcam import __version__
+from napari_gradcam import __version__, words
 from napari_gradcam.export.files import written_whole
-from napari_gradcam.words import PURPOSE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,12 +44,15 @@ def scores_record(explanation: Explanation) -> dict[str, Any]:
         "target": explanation.target,
         "layer": explanation.layer,
         "method": explanation.method,
+        "unit": words.unit(explanation),
+        "signed": explanation.signed,
+        "completeness_error": explanation.completeness,
         "scores": _numbers(explanation.scores),
         "logits": _numbers(explanation.logits),
         "peak": None if explanation.is_empty else hottest,
         "cell_size_mm": [round(mm, 4) for mm in explanation.cell_size],
         "notices": list(explanation.notices),
-        "purpose": PURPOSE,
+        "purpose": words.PURPOSE,
     }
 
 

@@ -79,6 +79,41 @@ def place_on_grid(
     return _place_separable(coarse, to_cell, shape, permutation)
 
 
+def place_slice(
+    coarse: NDArray[np.float32],
+    coarse_affine: ArrayLike,
+    shape: tuple[int, int, int],
+    affine: ArrayLike,
+    axis: int,
+    index: int,
+) -> NDArray[np.float32]:
+    """Sample a map at one slice of the native grid, without the rest of the volume.
+
+    Parameters
+    ----------
+    coarse, coarse_affine, shape, affine
+        As for :func:`place_on_grid`.
+    axis, index
+        Which axis of the native grid is cut, and where.
+
+    Returns
+    -------
+    ndarray
+        float32, the two other axes of the native grid in their order.
+
+    Raises
+    ------
+    GradCamError
+        As :func:`place_on_grid`.
+    """
+    first = np.eye(4)
+    first[axis, 3] = index
+    i, j, k = (1 if one == axis else n for one, n in enumerate(shape))
+    placed = place_on_grid(coarse, coarse_affine, (i, j, k), np.asarray(affine, dtype=np.float64) @ first)
+    section: NDArray[np.float32] = np.moveaxis(placed, axis, 0)[0]
+    return section
+
+
 def _axis_permutation(to_cell: NDArray[np.float64], shape: tuple[int, int, int]) -> tuple[int, int, int] | None:
     """Give the map's axis that each native axis runs along, or None where the two grids are turned or sheared."""
     # Over half of the volume, because the separable way is exact in its middle.

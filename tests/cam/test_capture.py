@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from napari_gradcam.cam import capture, class_activation_map, maps_of, output_scores
+from napari_gradcam.cam import Network, capture, class_activation_map, maps_of, output_scores
 from napari_gradcam.errors import GradCamError
 
 
@@ -94,8 +94,8 @@ def test_maps_are_the_same_frozen_and_in_every_mode_of_the_caller(network: Small
     with mode():
         inputs = INPUTS.clone()  # in inference mode a tensor that autograd refuses
         result = class_activation_map(network, inputs, layer="mix", targets=[0, 2])
-        captured = capture(network, inputs, "mix", output_scores)
-        again = maps_of(captured, [0, 2])
+        captured = capture(Network(network, output_scores), inputs, ["mix"])
+        again = maps_of(captured, [0, 2]).maps
     torch.testing.assert_close(result.maps, expected, rtol=0, atol=0)
     torch.testing.assert_close(again, expected, rtol=0, atol=0)
     assert not result.maps.requires_grad
@@ -134,23 +134,22 @@ class Overwriting(Small):
 
 def test_a_layer_that_hands_its_input_on_is_captured_before_others_overwrite_it() -> None:
     network = Overwriting(reads_again=False).eval()
-    captured = capture(network, INPUTS, "drop", output_scores)
-    torch.testing.assert_close(captured.activations.detach(), network.conv(INPUTS).detach())
+    captured = capture(Network(network, output_scores), INPUTS, ["drop"])
+    torch.testing.assert_close(captured.layers["drop"].activations, network.conv(INPUTS).detach())
     torch.testing.assert_close(captured.logits.detach(), network(INPUTS).detach())
 
 
 def test_a_cut_that_would_change_the_scores_is_refused() -> None:
     network = Overwriting(reads_again=True)
     with pytest.raises(GradCamError, match="hands its input on"):
-        capture(network, INPUTS, "drop", output_scores)
-    torch.testing.assert_close(
-        capture(network, INPUTS, "mix", output_scores).logits.detach(), network.eval()(INPUTS).detach()
-    )
+        capture(Network(network, output_scores), INPUTS, ["drop"])
+    captured = capture(Network(network, output_scores), INPUTS, ["mix"])
+    torch.testing.assert_close(captured.logits.detach(), network.eval()(INPUTS).detach())
 
 
 def test_a_layer_that_runs_twice_is_cut_at_its_last_run_and_counted(network: Small) -> None:
     result = class_activation_map(network, INPUTS, layer="relu", targets=[1])
-    assert result.calls == 2
+    assert result.layers["relu"].calls == 2
     activations = {}
     network.relu.register_forward_hook(lambda _module, _inputs, output: activations.update(last=output.detach()))
     network.eval()(INPUTS)
@@ -189,8 +188,14 @@ def test_an_unknown_class_or_method_is_refused_with_those_there_are(network: Sma
 
 
 def test_scores_that_are_no_numbers_are_refused(network: Small) -> None:
-    with pytest.raises(GradCamError, match="not finite"):
+    with pytest.raises(GradCamError, match="input holds NaN"):
         class_activation_map(network, INPUTS * float("nan"), layer="mix", targets=[0])
+    with pytest.raises(GradCamError, match="scores are not finite numbers although its input and weights are"):
+        class_activation_map(network, INPUTS * 1e38, layer="mix", targets=[0])
+    with torch.no_grad():
+        network.mix.weight[0, 0, 0, 0] = float("nan")
+    with pytest.raises(GradCamError, match=r"weights hold NaN or infinite values, first in “mix\.weight”"):
+        class_activation_map(network, INPUTS, layer="mix", targets=[0])
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

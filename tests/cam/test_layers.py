@@ -7,7 +7,7 @@ import torch
 from monai.networks.nets import Classifier, DenseNet121, EfficientNetBN, SEResNet50, resnet18
 from torch import nn
 
-from napari_gradcam.cam import default_layer, survey
+from napari_gradcam.cam import recommended, survey
 from napari_gradcam.errors import GradCamError
 
 NETWORKS = {
@@ -17,7 +17,7 @@ NETWORKS = {
     "_conv_head": lambda: EfficientNetBN(
         "efficientnet-b0", spatial_dims=2, in_channels=1, num_classes=2, pretrained=False
     ),
-    "net": lambda: Classifier(in_shape=(1, 64, 64), classes=2, channels=(4, 8), strides=(2, 2)),
+    "net": lambda: Classifier(in_shape=(1, 128, 128), classes=2, channels=(4, 8), strides=(2, 2)),
 }
 
 
@@ -27,15 +27,15 @@ def test_the_default_is_the_deepest_layer_before_pooling(layer: str) -> None:
     shape = (
         (1, 64, 64, 64)
         if isinstance(next(m for m in network.modules() if hasattr(m, "stride")), nn.Conv3d)
-        else (1, 64, 64)
+        else (1, 128, 128)
     )
-    assert default_layer(survey(network, shape), network) == layer.strip()
+    assert recommended(survey(network, shape)).name == layer.strip()
 
 
 def test_a_one_by_one_convolution_as_head_is_not_taken() -> None:
     network = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Conv2d(4, 2, 1))
     layers = {layer.name: layer for layer in survey(network, (1, 8, 8))}
-    assert default_layer(tuple(layers.values()), network) == "1"
+    assert recommended(tuple(layers.values())).name == "1"
     assert layers["3"].problem == "Its grid is a single cell, which has no place."
     assert layers["0"].grid == (8, 8)
     assert layers["0"].channels == 4
@@ -63,7 +63,7 @@ def test_calls_are_counted_and_idle_layers_listed_last() -> None:
 def test_a_network_without_feature_maps_has_no_default() -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
     with pytest.raises(GradCamError, match="no layer with a grid"):
-        default_layer(survey(network, (1, 8, 8)), network)
+        recommended(survey(network, (1, 8, 8)))
 
 
 def test_an_input_the_network_does_not_accept_is_refused_with_its_size() -> None:
