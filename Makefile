@@ -1,12 +1,13 @@
 # make demo   open napari with the sample brain, its scores and heat map; without a display, leave them in demo/
 # make test   the whole test suite, in a virtual screen where there is none
 # make lint   ruff, mypy, import-linter
-# make bench  time and memory of the engine against a plain forward pass
-# Each makes .venv and installs what it needs first.
+# make bench  time and memory of the engine against a plain forward pass and against peers, in half an hour: docs/performance.md
+# Each makes .venv (bench: .venv-bench) and installs what it needs first.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+BENCH := .venv-bench
 SCREEN := $(if $(filter Linux,$(shell uname -s)),xvfb-run -a -s "-screen 0 1600x1000x24",)
 
 .DEFAULT_GOAL := help
@@ -37,11 +38,18 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.dev
-	$(BIN)/python benchmarks/engine.py
+$(BENCH)/.peers: pyproject.toml constraints.txt benchmarks/requirements.txt benchmarks/requirements-nodeps.txt
+	test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/python -m pip install --quiet -c constraints.txt -e . -r benchmarks/requirements.txt
+	$(BENCH)/bin/python -m pip install --quiet --no-deps -r benchmarks/requirements-nodeps.txt
+	touch $@
+
+# make bench OPTIONS=--quick  a few cases in a few minutes, and no page
+bench: $(BENCH)/.peers
+	$(BENCH)/bin/python -m benchmarks.engines $(OPTIONS)
 
 screenshots: $(VENV)/.dev
 	$(SCREEN) $(BIN)/python docs/make_screenshots.py
 
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) $(BENCH) demo

@@ -249,7 +249,7 @@ def slow(explanation, volume, path):
     time.sleep(60)
 
 export.FILES["scores.json"] = slow
-cli._explained = lambda *_: (volume, explanation)
+cli._explained = lambda *_, **__: (volume, explanation)
 # A shell that starts the tests in the background has them ignore Ctrl-C, which a process started by them inherits.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 cli.main()
