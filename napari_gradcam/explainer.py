@@ -6,52 +6,28 @@ import explain`` once it was imported.
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_gradcam.cam import METHODS as ENGINE_METHODS
-from napari_gradcam.cam import Network, capture, maps_of_steps
-from napari_gradcam.cam.engine import INPUT, check_method, drained, layers_named
+from napari_gradcam.cam import Network
+from napari_gradcam.cam.engine import check_method, drained, layers_named
 from napari_gradcam.cam.memory import samples_at_once
 from napari_gradcam.cam.running import device_called
 from napari_gradcam.classifiers.preprocessing import cut, prepare_slices, prepare_volume
-from napari_gradcam.classifiers.scores import already_probabilities
-from napari_gradcam.errors import GradCamError
-from napari_gradcam.explanation import METHODS, Explanation, Progress, cell_size
+from napari_gradcam.explanation import Explanation, Progress
+from napari_gradcam.inference import Answer, Request, run_network
 from napari_gradcam.placing import Placed, fields_of, place_slices, place_volume
-from napari_gradcam.words import size
-from napari_gradcam.worth import worth_notices
+from napari_gradcam.worth import answer_notices, layer_notices, worth_notices
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping, Sequence
+    from collections.abc import Generator, Mapping, Sequence
 
-    import torch
     from numpy.typing import NDArray
 
-    from napari_gradcam.cam import ClassActivationMaps
     from napari_gradcam.classifiers import Classifier
-    from napari_gradcam.classifiers.preprocessing import Prepared
     from napari_gradcam.volumes import Volume
-
-INCOMPLETE = 1e-3
-"""Evidence that adds up to the score no better than this is said to be wrong; rounding is a thousand times smaller."""
-
-FUSED = " + "
-"""Stands between the names of layers whose maps are fused."""
-
-
-class Request(NamedTuple):
-    """How to map what a network saw; see :func:`explain`."""
-
-    target: int | None
-    method: str
-    layers: list[str] | None
-    signed: bool
-    smooth: int
-    device: torch.device | None
 
 
 def explain(
@@ -134,32 +110,13 @@ def _with_layers(request: Request, classifier: Classifier) -> Request:
     return request if request.layers is not None else request._replace(layers=[classifier.default_layer])
 
 
-class _Run(NamedTuple):
-    """One pass of the network: ``(batch, class)`` twice, and a map of each layer for each of the targets asked for."""
-
-    logits: NDArray[np.float64]
-    probabilities: NDArray[np.float64]
-    found: ClassActivationMaps
-    targets: Sequence[int]
-    saturable: bool
-    spread: float
-    input_shape: tuple[int, ...]
-
-    def maps(self) -> dict[str, NDArray[np.float32]]:
-        """Give the maps by layer, ``(batch, target, *grid)``, the fused one of several first."""
-        every = {name: layer.maps for name, layer in self.found.layers.items()}
-        if len(every) > 1:
-            every = {FUSED.join(every): self.found.maps, **every}
-        return {name: maps.float().cpu().numpy() for name, maps in every.items()}
-
-
 def _explain_volume(volume: Volume, classifier: Classifier, request: Request) -> Generator[Progress, None, Explanation]:
     yield Progress(0, 4, "Preparing the scan")
     prepared = prepare_volume(volume, classifier.preprocess)
     yield Progress(1, 4, "Finding the layer")
     request = _with_layers(request, classifier)
     yield Progress(2, 4, "Running the network")
-    run = yield from _run(classifier, prepared, request, Progress(2, 4, "Running the network"))
+    run = yield from run_network(classifier, prepared, request, Progress(2, 4, "Running the network"))
     yield Progress(3, 4, "Placing the map")
     placed = {
         name: place_volume(maps[0, 0], prepared.affines[0], run.input_shape, volume)
@@ -176,14 +133,14 @@ def _explain_slices(volume: Volume, classifier: Classifier, request: Request) ->
     yield Progress(0, total, "Finding the layer")
     request = _with_layers(request, classifier)
     network = Network(classifier.network, classifier.head.class_scores, request.device)
-    runs: list[_Run] = []
+    runs: list[Answer] = []
     affines: list[NDArray[np.float64]] = []
     stage = f"Running the network on {rule.plane} slices"
     for prepared in prepare_slices(
         slices, classifier.preprocess, volume.name, lambda shape: samples_at_once(network.module, shape, network.place)
     ):
         yield Progress(len(affines), total, stage)
-        runs.append((yield from _run(classifier, prepared, request, Progress(len(affines), total, stage))))
+        runs.append((yield from run_network(classifier, prepared, request, Progress(len(affines), total, stage))))
         affines += list(prepared.affines)
     yield Progress(len(slices), total, "Placing the map")
     probabilities = np.concatenate([run.probabilities for run in runs])
@@ -214,7 +171,7 @@ def _explanation(
     volume: Volume,
     classifier: Classifier,
     request: Request,
-    runs: Sequence[_Run],
+    runs: Sequence[Answer],
     placed: Mapping[str, Placed],
     scores: tuple[NDArray[np.float64], NDArray[np.float64]],
     target: int,
@@ -231,8 +188,8 @@ def _explanation(
         notices = (
             *told,
             *worth_notices(volume, place.coarse, fields, spread, place.heatmap, named, name),
-            *_method_notices(request, runs[0], name, completeness),
-            *_layer_notices(layer, runs[0], place, classifier.spatial_dims),
+            *answer_notices(request, runs[0], name, completeness),
+            *layer_notices(layer, runs[0], place, classifier.spatial_dims),
             *volume.notices,
             *classifier.notices,
         )
@@ -257,78 +214,6 @@ def _explanation(
     return replace(first, parts={part.layer: part for part in parts}) if parts else first
 
 
-def _run(classifier: Classifier, prepared: Prepared, request: Request, at: Progress) -> Generator[Progress, None, _Run]:
-    """Run the network once; without a class asked for, map a volume's best and each of a batch of slices."""
-    network = Network(classifier.network, classifier.head.class_scores, request.device)
-    try:
-        captured = capture(network, prepared.tensor, request.layers or [])
-    except GradCamError:
-        raise
-    except (RuntimeError, ValueError, IndexError) as error:
-        raise _misfit(classifier, prepared, error) from error
-    logits = captured.logits.detach()
-    saturable = captured.ending is None and already_probabilities(logits)
-    probabilities = logits if saturable else classifier.head.probabilities(logits, captured.ending)
-    if request.target is not None:
-        targets: Sequence[int] = [request.target]
-    elif len(logits) == 1 and classifier.spatial_dims == 3:
-        targets = [int(logits.argmax())]
-    else:
-        targets = range(logits.shape[1])
-    steps = maps_of_steps(captured, targets, request.method, signed=request.signed, smooth=request.smooth)
-    label = METHODS.get(request.method, request.method)
-    found = yield from _told(steps, lambda done, total: _within(at, done, total, label, classifier.spatial_dims))
-    return _Run(
-        logits.double().cpu().numpy(),
-        probabilities.double().cpu().numpy(),
-        found,
-        targets,
-        saturable,
-        float(prepared.tensor.max() - prepared.tensor.min()),
-        tuple(prepared.tensor.shape[2:]),
-    )
-
-
-def _told(
-    steps: Generator[tuple[int, int], None, ClassActivationMaps], say: Callable[[int, int], Progress]
-) -> Generator[Progress, None, ClassActivationMaps]:
-    """Turn the engine's pauses into progress."""
-    try:
-        while True:
-            try:
-                done, total = next(steps)
-            except StopIteration as stop:
-                found: ClassActivationMaps = stop.value
-                return found
-            yield say(done, total)
-    finally:
-        steps.close()
-
-
-def _within(at: Progress, done: int, total: int, label: str, dims: int) -> Progress:
-    """Say how far a method has come that asks the network again and again."""
-    if dims == 3:
-        return Progress(done, total, f"{label}: asking the network again")
-    return Progress(at.done, at.total, f"{label}, {100 * done // total} % of this batch")
-
-
-def _misfit(classifier: Classifier, prepared: Prepared, error: Exception) -> GradCamError:
-    """Say why a network did not take its input, from what torch says."""
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-    given = prepared.tensor.shape[1]
-    wanted = re.search(rf"to have (\d+) channels, but got {given} channels", reason)
-    if wanted:
-        return GradCamError(
-            f"The model “{classifier.name}” wants {wanted[1]} input channels but its preprocessing gives {given} for "
-            "this scan; choose a model made for such scans."
-        )
-    size = " × ".join(map(str, prepared.tensor.shape[1:]))
-    return GradCamError(
-        f"The model “{classifier.name}” cannot read its own preprocessed input of {size} (channels first): {reason}; "
-        "correct the bundle's preprocessing or network."
-    )
-
-
 def _aggregate(
     classifier: Classifier, probabilities: NDArray[np.float64], logits: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], str]:
@@ -348,7 +233,7 @@ def _by_name(classifier: Classifier, values: NDArray[np.float64]) -> dict[str, f
     return {name: float(value) for name, value in zip(classifier.class_names, values, strict=True)}
 
 
-def _completeness(runs: Sequence[_Run]) -> float | None:
+def _completeness(runs: Sequence[Answer]) -> float | None:
     """Give the worst relative error of all runs in adding up to the class scores, or None where none can tell."""
     worst = None
     for run in runs:
@@ -356,44 +241,3 @@ def _completeness(runs: Sequence[_Run]) -> float | None:
         if complete is not None:
             worst = max(worst or 0.0, complete.relative_error)
     return worst
-
-
-def _method_notices(request: Request, run: _Run, target: str, completeness: float | None) -> tuple[str, ...]:
-    """Say what the method and the network's end mean for the reader."""
-    notices = []
-    label = METHODS[request.method]
-    if ENGINE_METHODS[request.method].needs == "activations":
-        notices.append(
-            f"{label} shows what the layer holds, the same for every class: it is no evidence for “{target}”."
-        )
-    if request.smooth > 0:
-        notices.append(
-            f"The map is the mean of {request.smooth} runs with a little noise on the input, always the same."
-        )
-    if run.found.ending is not None:
-        notices.append(f"The network ends in {run.found.ending}; the map is of the score before it.")
-    if run.saturable:
-        notices.append(
-            "The network returns probabilities instead of scores before softmax: where it is certain, the map vanishes."
-        )
-    if completeness is not None and completeness > INCOMPLETE:
-        notices.append(
-            f"The evidence over the layer does not add up to the class score, it is {100 * completeness:.2g} % off: do "
-            "not trust this map."
-        )
-    return tuple(notices)
-
-
-def _layer_notices(layer: str, run: _Run, placed: Placed, dims: int) -> tuple[str, ...]:
-    """Say where the layer's grid is too coarse, or the layer ran more than once."""
-    notices = []
-    cells = placed.coarse.shape[:dims]
-    calls = run.found.layers[layer].calls if layer in run.found.layers else 1
-    if calls > 1:
-        notices.append(f"The layer “{layer}” runs {calls} times in the network; the map is of its last run.")
-    if min(cells) <= 3 and layer != INPUT:
-        grid, mm = " × ".join(map(str, cells)), size(cell_size(placed.coarse_affine)[:dims])
-        notices.append(
-            f"The layer “{layer}” has a grid of only {grid} cells, each {mm}: the map is too coarse to place a finding."
-        )
-    return tuple(notices)

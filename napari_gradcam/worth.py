@@ -7,11 +7,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 from nibabel.affines import apply_affine
 
+from napari_gradcam import words
+from napari_gradcam.cam import METHODS as ENGINE_METHODS
+from napari_gradcam.cam.engine import INPUT
+from napari_gradcam.cam.layers import FEWEST_CELLS
+from napari_gradcam.explanation import METHODS, cell_size
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from napari_gradcam.inference import Answer, Request
+    from napari_gradcam.placing import Placed
     from napari_gradcam.volumes import Volume
 
 LEAST_SCAN = 0.25
@@ -19,6 +27,9 @@ LEAST_SCAN = 0.25
 
 MOST_UNSEEN = 0.02
 """Above this share of a scan's content that the network did not read, a reader must know that nobody looked."""
+
+INCOMPLETE = 1e-3
+"""Evidence that adds up to the score no better than this is said to be wrong; rounding is a thousand times smaller."""
 
 _SAMPLES = 48
 """Places along each axis that a share is estimated from."""
@@ -78,6 +89,67 @@ def worth_notices(
         notices.append(
             f"“{target}” has the highest score although nothing in the scan speaks for it at this layer: the score "
             "comes from the network's bias or from what speaks against the other classes, and is no finding."
+        )
+    return tuple(notices)
+
+
+def answer_notices(request: Request, answer: Answer, target: str, completeness: float | None) -> tuple[str, ...]:
+    """Say what the method and the network's end mean for the reader of a map.
+
+    Parameters
+    ----------
+    request, answer
+        What was asked of the network, and what it answered.
+    target
+        The class explained.
+    completeness
+        How far the evidence is from adding up to the class score, as a share; None where it need not.
+    """
+    notices = []
+    if ENGINE_METHODS[request.method].needs == "activations":
+        label = METHODS[request.method]
+        notices.append(
+            f"{label} shows what the layer holds, the same for every class: it is no evidence for “{target}”."
+        )
+    if request.smooth > 0:
+        notices.append(
+            f"The map is the mean of {request.smooth} runs with a little noise on the input, always the same."
+        )
+    if answer.found.ending is not None:
+        notices.append(f"The network ends in {answer.found.ending}; the map is of the score before it.")
+    if answer.saturable:
+        notices.append(
+            "The network returns probabilities instead of scores before softmax: where it is certain, the map vanishes."
+        )
+    if completeness is not None and completeness > INCOMPLETE:
+        notices.append(
+            f"The evidence over the layer does not add up to the class score, it is {100 * completeness:.2g} % off: do "
+            "not trust this map."
+        )
+    return tuple(notices)
+
+
+def layer_notices(layer: str, answer: Answer, placed: Placed, dims: int) -> tuple[str, ...]:
+    """Say where the layer's grid is too coarse to place a finding, or the layer ran more than once.
+
+    Parameters
+    ----------
+    layer
+        Name of the layer, or of several that were fused.
+    answer
+        What the network answered.
+    placed
+        The layer's map; of its axes the first `dims` are the network's.
+    """
+    notices = []
+    cells = placed.coarse.shape[:dims]
+    calls = answer.found.layers[layer].calls if layer in answer.found.layers else 1
+    if calls > 1:
+        notices.append(f"The layer “{layer}” runs {calls} times in the network; the map is of its last run.")
+    if min(cells) < FEWEST_CELLS and layer != INPUT:
+        grid, mm = " × ".join(map(str, cells)), words.size(cell_size(placed.coarse_affine)[:dims])
+        notices.append(
+            f"The layer “{layer}” has a grid of only {grid} cells, each {mm}: the map is too coarse to place a finding."
         )
     return tuple(notices)
 

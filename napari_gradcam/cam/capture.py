@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_gradcam.cam.layout import Layout, find_layout
+from napari_gradcam.cam.memory import refuse_what_does_not_fit
 from napari_gradcam.cam.tape import Tape
 from napari_gradcam.errors import GradCamError
 
@@ -62,7 +63,7 @@ class Capture:
     logits
         Class scores before softmax or sigmoid, ``(batch, class)``, with their graph back to the layers.
     ending
-        ``"softmax"`` or ``"sigmoid"`` where the network itself ends in one, which was taken off; else None.
+        ``"softmax"``, ``"sigmoid"`` or ``"tanh"`` where the network itself ends in one, which was taken off; else None.
     network, inputs
         What ran on what.
     tape
@@ -88,7 +89,8 @@ class Capture:
             If the score does not depend on the activations of a layer, or on those of its class token alone.
         """
         outputs = [captured.output for captured in self.layers.values()]
-        with torch.inference_mode(False), torch.enable_grad():
+        fits = refuse_what_does_not_fit(self.network.module, self.inputs)
+        with fits, torch.inference_mode(False), torch.enable_grad():
             score = self.logits[:, target].sum()
             found: Sequence[Tensor | None] = [None] * len(outputs)
             if score.requires_grad:

@@ -98,7 +98,8 @@ class ClassActivationMaps:
     logits
         ``(batch, class)``, the scores before softmax or sigmoid.
     ending
-        ``"softmax"`` or ``"sigmoid"`` where the network itself ends in one; the scores before it were taken. Else None.
+        ``"softmax"``, ``"sigmoid"`` or ``"tanh"`` where the network itself ends in one; the scores before it were
+        taken. Else None.
     """
 
     layers: Mapping[str, LayerMaps]

@@ -89,33 +89,41 @@ class Replay:
 
 
 def _finished_before(network: Network, inputs: Tensor, target: nn.Module) -> tuple[int, dict[nn.Module, Any]]:
-    """Run the network once; give how often the target ran, and the outputs of what had finished before its last run.
+    """Give how often the target runs, and the outputs of what has finished before its last run.
 
     A module that runs more than once is not among them: its next run may come after the target. Nor is a module within
-    another one that is.
+    another one that is. The network runs twice, first to see the order, so that only the outputs that matter are held.
     """
     runs: dict[nn.Module, int] = {}
-    outputs: dict[nn.Module, Any] = {}
-    before: dict[nn.Module, Any] = {}
+    finished: list[nn.Module] = []
+    before = 0
 
     def started(module: nn.Module, _inputs: Any) -> None:
+        nonlocal before
         runs[module] = runs.get(module, 0) + 1
         if module is target:
-            before.clear()
-            before.update(outputs)
+            before = len(finished)
 
-    def finished(module: nn.Module, _inputs: Any, output: Any) -> None:
-        outputs[module] = output
-        for inner in module.modules():
-            if inner is not module:
-                outputs.pop(inner, None)
+    _run_with(network, inputs, started, lambda module, _inputs, _output: finished.append(module))
+    early = {module for module in finished[:before] if runs[module] == 1}
+    inner = {part for module in early for part in module.modules() if part is not module}
+    outermost = early - inner
+    outputs: dict[nn.Module, Any] = {}
 
+    def keep(module: nn.Module, _inputs: Any, output: Any) -> None:
+        if module in outermost:
+            outputs[module] = output
+
+    _run_with(network, inputs, lambda *_: None, keep)
+    return runs.get(target, 0), outputs
+
+
+def _run_with(network: Network, inputs: Tensor, started: Callable[..., None], finished: Callable[..., None]) -> None:
     with ExitStack() as stack:
         for module in network.module.modules():
             stack.callback(module.register_forward_pre_hook(started).remove)
             stack.callback(module.register_forward_hook(finished).remove)
         network.scores(inputs)
-    return runs.get(target, 0), {module: output for module, output in before.items() if runs[module] == 1}
 
 
 @contextmanager

@@ -66,7 +66,7 @@ class Network:
         dtype = torch.float32 if inputs.dtype in HALF else inputs.dtype
         with torch.inference_mode(False), torch.no_grad():
             inputs = inputs.clone() if inputs.is_inference() else inputs
-            return inputs.to(self.place, dtype)
+            return inputs.as_subclass(Tensor).to(self.place, dtype)  # MONAI's MetaTensor is a slow one
 
     @property
     def place(self) -> torch.device:
@@ -86,14 +86,16 @@ class Network:
     def _own_state(self) -> dict[str, Tensor] | None:
         """Give weights and buffers as the run needs them, or None where the network's own will do."""
         state = {**dict(self.module.named_parameters()), **dict(self.module.named_buffers())}
-        moved = {
+        if all(
+            tensor.device == (self.device or tensor.device) and tensor.dtype not in HALF for tensor in state.values()
+        ):
+            return None
+        return {
             name: tensor.detach().to(
                 device=self.device or tensor.device, dtype=torch.float32 if tensor.dtype in HALF else tensor.dtype
             )
             for name, tensor in state.items()
         }
-        same = all(moved[name].data_ptr() == tensor.data_ptr() for name, tensor in state.items())
-        return None if same else moved
 
 
 @contextmanager

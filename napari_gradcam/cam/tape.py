@@ -1,4 +1,4 @@
-"""What happens after the target layer, as far as a map must know: softmax or sigmoid at the end, and a linear head.
+"""What happens after the target layer, as far as a map must know: softmax or the like at the end, and a linear head.
 
 Two questions are answered from the operations that really ran, whatever modules or functions they were written with:
 does the network end in softmax or sigmoid, so that the score before it must be taken (Selvaraju et al. 2017
@@ -18,8 +18,11 @@ from torch.overrides import TorchFunctionMode
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-ENDINGS = {"softmax": "softmax", "log_softmax": "softmax", "sigmoid": "sigmoid", "expit": "sigmoid"}
-"""Functions that turn scores into probabilities, and what they are called to a person."""
+ENDINGS = {"softmax": "softmax", "log_softmax": "softmax", "sigmoid": "sigmoid", "expit": "sigmoid", "tanh": "tanh"}
+"""Functions at the end of a network that flatten its scores, and what they are called to a person.
+
+Softmax and sigmoid make probabilities of them. MONAI's ViT ends in tanh, whose gradient vanishes likewise.
+"""
 
 MOST_SCORES = 1 << 16
 """Larger results of softmax or sigmoid are attention, not probabilities of classes; keeping them would cost memory."""
@@ -54,7 +57,7 @@ class _Ending(NamedTuple):
 
 
 class Tape(TorchFunctionMode):
-    """Notes the last linear layer, and what was made probabilities, while it is on."""
+    """Notes the last linear layer, and what went through softmax and its like, while it is on."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -76,7 +79,7 @@ class Tape(TorchFunctionMode):
         return result
 
     def before_ending(self, output: Any) -> tuple[Any, str | None]:
-        """Undo a softmax or sigmoid at the very end of a network.
+        """Undo a softmax, sigmoid or tanh at the very end of a network.
 
         Parameters
         ----------
@@ -86,8 +89,8 @@ class Tape(TorchFunctionMode):
         Returns
         -------
         tuple
-            The same with the scores before softmax or sigmoid in their place, and which of the two it was; the output
-            as it is and None where the network ends in neither.
+            The same with the scores before it in their place, and which of the three it was; the output as it is and
+            None where the network ends in none of them.
         """
         if isinstance(output, dict) and output:
             key = next((key for key in ("logits", "out") if key in output), next(iter(output)))

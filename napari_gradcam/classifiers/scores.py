@@ -63,6 +63,8 @@ class Head:
         ending
             What the network itself ends in, if it does: the network knows better than who declared the head.
         """
+        if ending == "tanh":
+            scores, ending = scores.tanh(), None
         return scores.softmax(dim=1) if (ending or self.activation) == "softmax" else scores.sigmoid()
 
 
