@@ -1,7 +1,8 @@
 # make demo   open napari with the sample brain, its scores and heat map; without a display, leave them in demo/
 # make test   the whole test suite, in a virtual screen where there is none
 # make lint   ruff, mypy, import-linter
-# make bench  time and memory of the engine against a plain forward pass and against peers, in half an hour: docs/performance.md
+# make bench  time and memory of the engine against a plain forward pass and peers, in half an hour, to docs/performance.md
+#             (OPTIONS=--quick: a few cases in a few minutes, nothing written)
 # Each makes .venv (bench: .venv-bench) and installs what it needs first.
 
 PYTHON ?= python3
@@ -44,7 +45,6 @@ $(BENCH)/.peers: pyproject.toml constraints.txt benchmarks/requirements.txt benc
 	$(BENCH)/bin/python -m pip install --quiet --no-deps -r benchmarks/requirements-nodeps.txt
 	touch $@
 
-# make bench OPTIONS=--quick  a few cases in a few minutes, and no page
 bench: $(BENCH)/.peers
 	$(BENCH)/bin/python -m benchmarks.engines $(OPTIONS)
 

@@ -210,8 +210,9 @@ def maps_of_steps(
     """Do as :func:`maps_of`, pausing between forward passes."""
     kind = check_method(method, signed)
     _check_scores(captured, targets)
+    ledger = _Ledger(captured, targets)
     if smooth <= 0:
-        layers = yield from _layers_maps(captured, targets, kind)
+        layers = yield from _layers_maps(captured, targets, kind, ledger)
     else:
         total = None
         for number, inputs in enumerate(noisy_copies(captured.inputs, smooth)):
@@ -220,7 +221,7 @@ def maps_of_steps(
             total = one if total is None else {name: total[name] + maps for name, maps in one.items()}
         layers = {name: maps / smooth for name, maps in (total or {}).items()}
     with torch.inference_mode(False), torch.no_grad():
-        complete = _completeness(captured, targets)
+        complete = ledger.closed()
         answer = {}
         for name, maps in layers.items():
             if not torch.isfinite(maps).all():
@@ -334,7 +335,7 @@ def output_scores(output: Any) -> Tensor:
 
 
 def _layers_maps(
-    captured: Capture, targets: Sequence[int], method: Method
+    captured: Capture, targets: Sequence[int], method: Method, ledger: _Ledger | None = None
 ) -> Generator[tuple[int, int], None, dict[str, Tensor]]:
     """Map all targets at each layer, ``{name: (batch, target, *grid)}``, with their sign."""
     if method.needs == "scores":
@@ -343,6 +344,8 @@ def _layers_maps(
     with torch.inference_mode(False), torch.no_grad():
         for target in targets:
             gradients = captured.gradients(target) if method.needs == "gradients" else {}
+            if gradients and ledger is not None:
+                ledger.enter(target, gradients)
             for name, layer in captured.layers.items():
                 arguments = (layer.activations, *([gradients[name]] if gradients else []))
                 found = method.function(*arguments)
@@ -420,22 +423,33 @@ class _Sample:
         return self._replay
 
 
-def _completeness(captured: Capture, targets: Sequence[int]) -> dict[str, Completeness]:
-    """Add up gradient times activation for each layer whose tail is a linear head."""
-    biases = {name: captured.head_bias(name, targets) for name in captured.layers} if len(targets) else {}
-    totals: dict[str, list[Tensor]] = {name: [] for name, bias in biases.items() if bias is not None}
-    for target in targets if totals else ():
-        gradients = captured.gradients(target)
-        for name, found in totals.items():
-            products = gradients[name].double() * captured.layers[name].activations.double()
-            found.append(products.flatten(1).sum(dim=1))
-    answer = {}
-    for name, found in totals.items():
-        bias = biases[name]
-        assert bias is not None
-        logit = captured.logits.detach()[:, list(targets)]
-        answer[name] = Completeness(torch.stack(found, dim=1), logit.double(), bias.double())
-    return answer
+class _Ledger:
+    """Adds up gradient times activation for each layer whose tail is a linear head."""
+
+    def __init__(self, captured: Capture, targets: Sequence[int]) -> None:
+        self._captured, self._targets = captured, list(targets)
+        biases = {name: captured.head_bias(name, targets) for name in captured.layers} if self._targets else {}
+        self._biases = {name: bias for name, bias in biases.items() if bias is not None}
+        self._totals: dict[int, dict[str, Tensor]] = {}
+
+    def enter(self, target: int, gradients: Mapping[str, Tensor]) -> None:
+        """Add up the evidence for one class from gradients that are at hand."""
+        self._totals[target] = {
+            name: (gradients[name] * self._captured.layers[name].activations).flatten(1).sum(dim=1, dtype=torch.float64)
+            for name in self._biases
+        }
+
+    def closed(self) -> dict[str, Completeness]:
+        """Give the sums beside the scores that they must come to; classes that were not entered are now."""
+        answer = {}
+        for target in self._targets if self._biases else ():
+            if target not in self._totals:
+                self.enter(target, self._captured.gradients(target))
+        for name, bias in self._biases.items():
+            totals = [self._totals[target][name] for target in self._targets]
+            logit = self._captured.logits.detach()[:, self._targets]
+            answer[name] = Completeness(torch.stack(totals, dim=1), logit.double(), bias.double())
+        return answer
 
 
 def _check_scores(captured: Capture, targets: Sequence[int]) -> None:

@@ -1,9 +1,9 @@
 """Running again only what lies after the target layer, with other activations in its place.
 
 The network has no button for that. What lies before is skipped instead: every module that had finished before the
-target layer ran gives the output it gave then, without running. What remains are the target layer, whose output is
-replaced, and what comes after it. Functions between skipped modules still run, on outputs that are kept or expanded,
-and cost little.
+target layer ran gives the output it gave then, without running, and so does the target layer with its replacement. What
+remains is what comes after it. Functions between skipped modules still run, on outputs that are kept or expanded, and
+cost little.
 """
 
 from __future__ import annotations
@@ -76,8 +76,10 @@ class Replay:
         with ExitStack() as stack:
             for module, kept in self._kept.items():
                 stack.enter_context(_giving(module, _expanded(kept, count)))
-            handle = self._target.register_forward_hook(replace)
-            stack.callback(handle.remove)
+            if self._calls == 1:
+                stack.enter_context(_giving(self._target, outputs))
+            else:
+                stack.callback(self._target.register_forward_hook(replace).remove)
             return self._network.scores(self._inputs.expand(count, *self._inputs.shape[1:]))
 
     def _is_true(self, output: Tensor, scores: Tensor) -> bool:

@@ -129,11 +129,14 @@ class Tape(TorchFunctionMode):
             return None
         if self._linear.bias is None:
             return logits.detach().new_zeros(len(logits), len(targets))
+        bias, output = self._linear.bias.detach(), self._linear.output
+        if output.untyped_storage().data_ptr() == logits.untyped_storage().data_ptr() and output.shape == logits.shape:
+            return bias[list(targets)].expand(len(logits), -1)
         parts = []
         for target in targets:
             score = logits[:, target].sum()
-            (weights,) = torch.autograd.grad(score, self._linear.output, retain_graph=True)
-            parts.append((weights * self._linear.bias.detach()).flatten(1).sum(dim=1))
+            (weights,) = torch.autograd.grad(score, output, retain_graph=True)
+            parts.append((weights * bias).flatten(1).sum(dim=1))
         return torch.stack(parts, dim=1)
 
 
