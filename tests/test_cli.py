@@ -167,6 +167,7 @@ def test_an_encoding_without_our_signs_is_no_reason_to_fail() -> None:
         ({"--target": "tumour"}, "has no class “tumour”"),
         ({"--layer": "layer99"}, "layer99"),
         ({"--method": "magic"}, "There is no method “magic”; choose “gradcam”, "),
+        ({"--device": "nowhere"}, "There is no device “nowhere” here; choose cpu"),
         ({"--out": "text.nii"}, "text.nii” is a file, not a folder"),
         ({"--out": "text.nii/out"}, "text.nii” is a file, not a folder"),
         ({"--out": "taken"}, "overlay.png” cannot be written: a folder of that name is in the way"),
@@ -304,3 +305,101 @@ def test_a_display_that_is_not_there_is_none(environment: dict[str, str], monkey
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert not cli._can_open_a_window()
+
+
+def rows(result: Result) -> dict[str, str]:
+    """Give the lines of a table by the name of their layer."""
+    assert result.exit_code == 0, result.output
+    return {line.lstrip("* ").split()[0]: line for line in result.stdout.splitlines() if line.strip()}
+
+
+def test_layers_on_a_scan_tells_cells_in_mm(run: Callable[..., Result], bundle: Path, scan: Path) -> None:
+    in_voxels, in_mm = rows(run("layers", "--model", bundle)), rows(run("layers", "--model", bundle, scan))
+    assert "cell (voxels)" in in_voxels["layer"]
+    assert "cell (mm)" in in_mm["layer"]
+    assert "4 × 4 × 4" in in_voxels["class_layers.relu"]
+    assert "8 × 8 × 8" in in_mm["class_layers.relu"]  # 4 voxels of 2 mm
+    assert [line.strip().startswith("*") for line in in_mm.values()].count(True) == 1
+
+
+def test_layers_warns_of_coarse_grids_in_the_unit_of_its_table(
+    run: Callable[..., Result], bundle: Path, tmp_path: Path
+) -> None:
+    small = tmp_path / "small.nii.gz"
+    array = np.random.default_rng(0).random((8, 8, 16), dtype=np.float32)
+    nib.save(nib.Nifti1Image(array, np.diag([2.0, 3, 2, 1])), small)
+    table = rows(run("layers", "--model", bundle, small))
+    assert "2 × 2 × 4" in table["class_layers.relu"]
+    assert "Its cells are 8.0 × 12.0 × 8.0 mm: too coarse to place a finding." in table["class_layers.relu"]
+
+
+def test_layers_of_a_scan_that_is_none_is_a_mistake(run: Callable[..., Result], bundle: Path) -> None:
+    result = run("layers", "--model", bundle, "absent.nii")
+    assert result.exit_code == 2
+    assert "absent.nii” does not exist" in result.stderr
+
+
+def record_of(result: Result, folder: Path) -> dict[str, Any]:
+    assert result.exit_code == 0, result.output
+    return json.loads((folder / "scores.json").read_text("utf-8"))
+
+
+def test_several_layers_are_fused_and_each_is_reported(
+    run: Callable[..., Result], scan: Path, bundle: Path, tmp_path: Path
+) -> None:
+    layers = ("--layer", "class_layers.relu", "--layer", "features.conv0")
+    result = run("explain", scan, "--model", bundle, *layers, "--signed", "--out", tmp_path / "out")
+    record = record_of(result, tmp_path / "out")
+    assert record["layer"] == "class_layers.relu + features.conv0"
+    assert "at class_layers.relu" in result.stdout
+    assert "at features.conv0" in result.stdout
+
+
+def test_a_signed_map_keeps_negative_values_and_says_so_in_its_record(
+    run: Callable[..., Result], scan: Path, bundle: Path, tmp_path: Path
+) -> None:
+    given = ("explain", scan, "--model", bundle, "--layer", "features.conv0")  # whose values have either sign
+    plain = record_of(run(*given, "--out", tmp_path / "plain"), tmp_path / "plain")
+    signed = record_of(run(*given, "--signed", "--out", tmp_path / "signed"), tmp_path / "signed")
+    assert (plain["signed"], signed["signed"]) == (False, True)
+    values = nib.load(tmp_path / "signed/heatmap.nii.gz").get_fdata()
+    assert values.min() < 0
+    cut = nib.load(tmp_path / "plain/heatmap.nii.gz").get_fdata()
+    assert cut.min() >= 0
+    result = run("explain", scan, "--model", bundle, "--signed", "--method", "eigencam")
+    assert result.exit_code == 2
+    assert "cannot be signed" in result.stderr
+
+
+def test_the_record_holds_the_method_its_unit_and_how_well_the_evidence_adds_up(
+    run: Callable[..., Result], scan: Path, bundle: Path, tmp_path: Path
+) -> None:
+    result = run("explain", scan, "--model", bundle, "--out", tmp_path / "out")
+    record = record_of(result, tmp_path / "out")
+    assert (record["method"], record["unit"], record["signed"]) == ("gradcam", "logit units", False)
+    assert 0 <= record["completeness_error"] < 1e-4
+    assert "evidence over the layer = logit − bias" in result.stdout
+    given = ("--method", "eigencam", "--layer", "features.conv0", "--out", tmp_path / "eigen")
+    result = run("explain", scan, "--model", bundle, *given)
+    record = record_of(result, tmp_path / "eigen")
+    assert (record["method"], record["unit"]) == ("eigencam", "units of the layer's activations")
+    assert record["completeness_error"] is None
+    assert "evidence over the layer" not in result.stdout
+    assert any("Eigen-CAM" in notice and "no evidence for" in notice for notice in record["notices"])
+
+
+@pytest.mark.parametrize("method", ["gradcam++", "scorecam", "ablationcam", "occlusion"])
+def test_other_methods_are_a_name_away(
+    method: str, run: Callable[..., Result], scan: Path, bundle: Path, tmp_path: Path
+) -> None:
+    result = run("explain", scan, "--model", bundle, "--method", method, "--out", tmp_path / "out")
+    assert record_of(result, tmp_path / "out")["method"] == method
+
+
+def test_smooth_is_told_and_a_negative_number_is_a_usage_error(
+    run: Callable[..., Result], scan: Path, bundle: Path
+) -> None:
+    result = run("explain", scan, "--model", bundle, "--smooth", 2, "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    assert "Note: The map is the mean of 2 runs with a little noise" in result.stdout
+    assert run("explain", scan, "--model", bundle, "--smooth", -1).exit_code == 2

@@ -25,10 +25,12 @@ from nibabel.affines import apply_affine
 from scipy.spatial.transform import Rotation
 from torch import nn
 
-from napari_gradcam import Classifier, GradCamError, Volume, explain
+from napari_gradcam import Classifier, GradCamError, Volume, explain, explainer
+from napari_gradcam.cam import METHODS as ENGINE_METHODS
 from napari_gradcam.classifiers.classifier import SliceRule
 from napari_gradcam.classifiers.scores import Head
 from napari_gradcam.explainer import explain_steps
+from napari_gradcam.explanation import METHODS, Explanation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -238,7 +240,7 @@ def test_closing_the_steps_between_stages_leaves_nothing_behind() -> None:
     seen = [next(steps) for _ in range(3)]
     steps.close()
     assert [step.total for step in seen] == [45, 45, 45]
-    assert seen[-1].done == 8
+    assert 0 < seen[-1].done < 45
     assert not any(module._forward_hooks for module in classifier.network.modules())
 
 
@@ -343,3 +345,195 @@ def test_a_peak_in_the_padding_is_said() -> None:
     assert any("lies outside of the scan" in notice for notice in result.notices)
     inside = explain(scan(np.eye(3)), finder(3, ResizeWithPadOrCrop((96, 84, 76))), "finding")
     assert not any("lies outside of the scan" in notice for notice in inside.notices)
+
+
+# Methods, layers, devices
+
+
+def test_the_methods_on_offer_are_the_engines_in_the_same_order() -> None:
+    assert list(METHODS) == list(ENGINE_METHODS)
+    assert len(set(METHODS.values())) == len(METHODS)
+
+
+def cell_of_the_finding(result: Explanation) -> NDArray[np.float64]:
+    """Where the finding lies on the network's own grid, from the middle of the hottest cell."""
+    cell = np.unravel_index(result.coarse.argmax(), result.coarse.shape)
+    return apply_affine(np.linalg.inv(result.coarse_affine), BLOB) - cell
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("number", [0, 29, "oblique"])
+def test_every_method_finds_the_finding_in_a_volume(number: int | str, method: str) -> None:
+    volume = scan(OBLIQUE if number == "oblique" else SIGNED_AXES[int(number)])
+    result = explain(volume, finder(3, CHAIN), "finding", method)
+    assert (result.method, result.target) == (method, "finding")
+    assert result.layer == ("input" if method == "occlusion" else "relu")
+    assert np.abs(cell_of_the_finding(result)).max() <= 0.5
+    assert np.linalg.norm(np.array(result.peak.position) - BLOB) < np.linalg.norm(result.cell_size) / 2
+    assert result.heatmap.min() >= 0
+
+
+@pytest.mark.parametrize("number", range(0, 48, 5))
+def test_occlusion_lies_right_in_every_orientation_though_it_has_no_layer(number: int) -> None:
+    result = explain(scan(SIGNED_AXES[number]), finder(3, CHAIN), "finding", "occlusion", layer="of no meaning")
+    assert result.coarse.shape == (8, 8, 8)
+    assert np.abs(cell_of_the_finding(result)).max() <= 0.5
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("plane", "number"), [("axial", 0), ("sagittal", 29)])
+def test_every_method_finds_the_finding_slice_by_slice(plane: Any, number: int, method: str) -> None:
+    thin = scan(SIGNED_AXES[number], spacing=(4.0, 4.0, 4.0))
+    rule = SliceRule(plane=plane, aggregation="max", positive=1)
+    result = explain(thin, finder(2, ResizeWithPadOrCrop((64, 64)), slice_rule=rule), "finding", method)
+    assert result.slice_scores is not None
+    assert np.linalg.norm(np.array(result.peak.position) - BLOB) < np.linalg.norm(result.cell_size) / 2
+    assert np.abs(cell_of_the_finding(result)).max() <= 0.5
+
+
+class Deep(Finder):
+    """A finder with a second, coarser layer after the first."""
+
+    def __init__(self, dims: int) -> None:
+        super().__init__(dims)
+        self.pool = (nn.AvgPool2d, nn.AvgPool3d)[dims - 2](2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.pool(self.relu(self.mean(x))).flatten(1).mean(dim=1, keepdim=True))
+
+
+def deep(dims: int, preprocess: Callable[[Any], Any]) -> Classifier:
+    network = Deep(dims)
+    return Classifier(network, preprocess, ("calm", "finding"), Head(2, "softmax"), dims, (1, *(32,) * dims), "Deep")
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_each_of_several_layers_is_an_explanation_of_its_own(dims: int) -> None:
+    volume = scan(SIGNED_AXES[5], spacing=(4.0, 4.0, 4.0))
+    classifier = deep(dims, ResizeWithPadOrCrop((64, 48, 40)[:dims]))
+    fused = explain(volume, classifier, "finding", layer=["relu", "pool"])
+    assert fused.layer == "relu + pool"
+    assert list(fused.parts) == ["relu", "pool"]
+    for name, part in fused.parts.items():
+        alone = explain(volume, classifier, "finding", layer=name)
+        assert isinstance(part, Explanation)
+        assert (part.layer, part.parts) == (name, {})
+        np.testing.assert_allclose(part.coarse, alone.coarse, rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(part.heatmap, alone.heatmap, rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(part.coarse_affine, alone.coarse_affine)
+        assert (part.scores, part.cell_size) == (alone.scores, alone.cell_size)
+        assert part.notices == alone.notices
+    assert fused.coarse.shape == fused.parts["relu"].coarse.shape
+    assert fused.cell_size == fused.parts["relu"].cell_size
+    assert fused.parts["pool"].cell_size[0] == 2 * fused.cell_size[0]
+    if dims == 3:  # the sums of both layers' evidence are the same here, and fusing keeps them
+        assert fused.coarse.sum() == pytest.approx(fused.parts["pool"].coarse.sum(), rel=0.01)
+    assert np.abs(cell_of_the_finding(fused)).max() <= 1
+
+
+def test_one_layer_in_a_list_has_no_parts() -> None:
+    result = explain(scan(np.eye(3)), finder(3, ResizeWithPadOrCrop((64, 52, 44))), "finding", layer=["relu"])
+    assert (result.layer, result.parts) == ("relu", {})
+
+
+@pytest.mark.parametrize("method", ["gradcam", "hirescam", "xgradcam", "ablationcam", "occlusion"])
+def test_signed_maps_keep_what_speaks_against_a_class(method: str) -> None:
+    volume, classifier = scan(np.eye(3)), finder(3, ResizeWithPadOrCrop((64, 52, 44)))
+    signed, plain = (explain(volume, classifier, "calm", method, signed=signed) for signed in (True, False))
+    finding = explain(volume, classifier, "finding", method)
+    assert (signed.signed, plain.signed) == (True, False)
+    assert plain.is_empty
+    assert signed.heatmap.min() < 0
+    np.testing.assert_allclose(signed.coarse, -finding.coarse, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(signed.heatmap, -finding.heatmap, rtol=1e-4, atol=1e-6)
+    with pytest.raises(GradCamError, match="cannot be signed"):
+        explain(volume, classifier, method="layercam", signed=True)
+
+
+def test_a_smooth_map_and_a_map_of_no_class_say_what_they_are() -> None:
+    volume, classifier = scan(np.eye(3)), finder(3, ResizeWithPadOrCrop((64, 52, 44)))
+    plain = explain(volume, classifier, "finding")
+    smooth = explain(volume, classifier, "finding", smooth=3)
+    assert any("mean of 3 runs with a little noise" in notice for notice in smooth.notices)
+    assert not any("noise" in notice for notice in plain.notices)
+    assert smooth.scores == pytest.approx(plain.scores)
+    assert not np.array_equal(smooth.heatmap, plain.heatmap)
+    np.testing.assert_array_equal(smooth.heatmap, explain(volume, classifier, "finding", smooth=3).heatmap)
+    eigen = explain(volume, classifier, "finding", "eigencam")
+    assert any("Eigen-CAM" in notice and "no evidence for “finding”" in notice for notice in eigen.notices)
+    assert not any("no evidence for" in notice for notice in plain.notices)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_completeness_is_rounding_for_a_linear_head_and_unknown_elsewhere(dims: int) -> None:
+    volume, chain = scan(np.eye(3)), ResizeWithPadOrCrop((64, 52, 44)[:dims])
+    for method in ("gradcam", "hirescam", "eigencam", "scorecam"):
+        result = explain(volume, finder(dims, chain), "finding", method)
+        assert result.completeness is not None
+        assert result.completeness < 1e-4
+    # The evidence is that of the class score, whatever is asked for: one layer before, ReLU lies in between.
+    assert explain(volume, finder(dims, chain), "finding", "occlusion").completeness is None
+    classifier = finder(dims, chain)
+    classifier.network.forward = lambda x: Finder.forward(classifier.network, x).tanh() * 2
+    assert explain(volume, classifier, "finding").completeness is None
+
+
+def test_slices_give_the_same_in_batches_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    volume, chain = scan(SIGNED_AXES[19]), Compose([Spacing((2.0, 2.0)), ResizeWithPadOrCrop((48, 56))])
+    results = []
+    for size in (1, 3, 16):
+        asked = []
+        monkeypatch.setattr(
+            explainer, "samples_at_once", lambda *given, size=size, asked=asked: asked.append(given) or size
+        )
+        results.append(explain(volume, finder(2, chain), "finding"))
+        (given,) = asked
+        assert given[1] == (1, 48, 56)
+    for other in results[1:]:
+        np.testing.assert_allclose(other.heatmap, results[0].heatmap, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(other.slice_scores, results[0].slice_scores, rtol=1e-5)
+        assert other.scores == pytest.approx(results[0].scores, rel=1e-5)
+    assert results[0].heatmap.max() > 0.01
+
+
+def test_an_unknown_device_is_refused_before_anything_runs() -> None:
+    classifier = finder(3, lambda image: pytest.fail("the scan was prepared"))
+    with pytest.raises(GradCamError, match="There is no device “nowhere” here; choose cpu"):
+        explain(scan(np.eye(3)), classifier, device="nowhere")
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_a_device_that_there_is_gives_the_same(dims: int) -> None:
+    volume, classifier = scan(np.eye(3)), finder(dims, ResizeWithPadOrCrop((64, 52, 44)[:dims]))
+    here, there = (explain(volume, classifier, "finding", device=device) for device in (None, "cpu"))
+    np.testing.assert_array_equal(here.heatmap, there.heatmap)
+
+
+@pytest.mark.parametrize("method", ["scorecam", "ablationcam", "occlusion"])
+@pytest.mark.parametrize("dims", [2, 3])
+def test_cancelling_amid_a_method_leaves_the_network_untouched(dims: int, method: str) -> None:
+    classifier = finder(dims, ResizeWithPadOrCrop((64, 52, 44)[:dims]))
+    network = classifier.network.train()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    steps = explain_steps(scan(np.eye(3)), classifier, "finding", method)
+    for step in steps:
+        if METHODS[method] in step.stage:
+            break
+    else:
+        pytest.fail("the method never paused")
+    steps.close()
+    torch.testing.assert_close(network.state_dict(), before, rtol=0, atol=0)
+    assert all(module.training for module in network.modules())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
+    assert not any("forward" in module.__dict__ for module in network.modules())
+    assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("dims", [2, 3])
+def test_progress_stays_within_its_total(dims: int, method: str) -> None:
+    volume = scan(np.eye(3), spacing=(4.0, 4.0, 4.0))
+    classifier = finder(dims, ResizeWithPadOrCrop((64, 52, 44)[:dims]))
+    steps = list(explain_steps(volume, classifier, "finding", method))
+    assert all(0 <= step.done <= step.total for step in steps)
+    assert all(step.stage for step in steps)

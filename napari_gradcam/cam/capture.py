@@ -89,7 +89,7 @@ class Capture:
             If the score does not depend on the activations of a layer, or on those of its class token alone.
         """
         outputs = [captured.output for captured in self.layers.values()]
-        fits = refuse_what_does_not_fit(self.network.module, self.inputs)
+        fits = refuse_what_does_not_fit(self.network.module, [self.inputs])
         with fits, torch.inference_mode(False), torch.enable_grad():
             score = self.logits[:, target].sum()
             found: Sequence[Tensor | None] = [None] * len(outputs)
@@ -185,7 +185,9 @@ class _Cuts:
     def __init__(self, inputs: Tensor, modules: Mapping[str, nn.Module], root: nn.Module) -> None:
         self._inputs, self._modules, self._root = inputs, modules, root
         self._taping = ExitStack()
-        self._begin()
+        self.tape = Tape()
+        self._found: dict[str, Captured] = {}
+        self._watched: dict[str, list[tuple[Tensor, int]]] = {}
 
     def run(self, run: Callable[[Tensor], Any]) -> Any:
         """Run the network with the hooks in place."""
@@ -194,8 +196,6 @@ class _Cuts:
         for name, module in self._modules.items():
             handles.append(module.register_forward_hook(partial(self._cut, name)))
         try:
-            if not self._modules:
-                self._taping.enter_context(self.tape)
             return run(self._inputs)
         finally:
             self._taping.close()
@@ -216,8 +216,10 @@ class _Cuts:
     def _begin(self) -> None:
         self._taping.close()
         self.tape = Tape()
-        self._found: dict[str, Captured] = {}
-        self._watched: dict[str, list[tuple[Tensor, int]]] = {}
+        self._found.clear()
+        self._watched.clear()
+        if not self._modules:
+            self._taping.enter_context(self.tape)
 
     def _cut(self, name: str, module: nn.Module, arguments: tuple[Any, ...], output: Any) -> Tensor:
         layout = find_layout(self._root, name, module, output, self._inputs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     Pauses = Generator[tuple[int, int], None, "ClassActivationMaps"]
     """Pauses with how much of how much is done, where the work can be given up by closing the generator."""
+
+_T = TypeVar("_T")
 
 INPUT = "input"
 """What stands for the target layer where a method's map is of the input itself."""
@@ -217,7 +219,8 @@ def maps_of_steps(
         total = None
         for number, inputs in enumerate(noisy_copies(captured.inputs, smooth)):
             yield number, smooth
-            one = yield from _layers_maps(capture(captured.network, inputs, list(captured.layers)), targets, kind)
+            again = capture(captured.network, inputs, list(captured.layers))
+            one = yield from _nested(_layers_maps(again, targets, kind), number, smooth)
             total = one if total is None else {name: total[name] + maps for name, maps in one.items()}
         layers = {name: maps / smooth for name, maps in (total or {}).items()}
     with torch.inference_mode(False), torch.no_grad():
@@ -364,24 +367,46 @@ def _by_scores(
     """Map sample by sample by asking the network again."""
     samples, names = len(captured.inputs), list(captured.layers) if method.of_layer else [INPUT]
     rounds = samples * len(names)
+    if any(layer.layout.first for layer in captured.layers.values()):
+        captured.gradients(targets[0])  # refuses a layer of whose tokens the class token alone reaches the scores
     maps: dict[str, list[Tensor]] = {name: [] for name in names}
     for number in range(rounds):
         name, row = names[number // samples], number % samples
         steps = method.function(_Sample(captured, name, row), targets)
         assert not isinstance(steps, Tensor)
+        maps[name].append((yield from _nested(_without_autograd(steps), number, rounds)))
+    return {name: torch.stack(found) for name, found in maps.items()}
+
+
+def _nested(
+    steps: Generator[tuple[int, int], None, _T], number: int, rounds: int
+) -> Generator[tuple[int, int], None, _T]:
+    """Let the pauses of one round count as a part of all rounds."""
+    try:
+        while True:
+            try:
+                done, total = next(steps)
+            except StopIteration as stop:
+                answer: _T = stop.value
+                return answer
+            yield number * total + done, rounds * total
+    finally:
+        steps.close()
+
+
+def _without_autograd(steps: Generator[tuple[int, int], None, Tensor]) -> Generator[tuple[int, int], None, Tensor]:
+    """Run a generator without autograd, but leave the caller's mode alone while it pauses."""
+    try:
         while True:
             try:
                 with torch.inference_mode(False), torch.no_grad():
-                    done, total = next(steps)
+                    pause = next(steps)
             except StopIteration as stop:
-                maps[name].append(stop.value)
-                break
-            try:
-                yield number * total + done, rounds * total
-            except GeneratorExit:
-                steps.close()
-                raise
-    return {name: torch.stack(found) for name, found in maps.items()}
+                answer: Tensor = stop.value
+                return answer
+            yield pause
+    finally:
+        steps.close()
 
 
 class _Sample:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from napari_gradcam.cam.capture import find_layer
 from napari_gradcam.cam.engine import output_scores
 from napari_gradcam.cam.layout import Layout, find_layout
-from napari_gradcam.cam.memory import refuse_what_does_not_fit
+from napari_gradcam.cam.memory import is_out_of_memory, refuse_what_does_not_fit
 from napari_gradcam.cam.running import evaluation_mode
 from napari_gradcam.errors import GradCamError
 
@@ -91,9 +91,11 @@ def survey(
     GradCamError
         If the network does not accept an input of that shape.
     """
-    find_layer(network, next((name for name, _ in network.named_modules() if name), ""))  # refuses TorchScript
+    if isinstance(network, torch.jit.ScriptModule):
+        find_layer(network, "")  # refuses it
     seen = _Seen(network, input_shape)
-    with seen.watching(), torch.inference_mode(), evaluation_mode(network):
+    fits = refuse_what_does_not_fit(network, seen.asked)
+    with torch.inference_mode(), fits, seen.watching(), evaluation_mode(network):
         seen.run(torch.zeros)
     layers = [seen.info(name) for name in seen.order]
     if any(isinstance(layout, Layout) and layout.first for layout in seen.layouts.values()):
@@ -138,7 +140,7 @@ class _Seen:
         self.calls: dict[str, int] = {}
         self.layouts: dict[str, Layout | str] = {}
         self.channels: dict[str, int] = {}
-        self._inputs = torch.empty(0)
+        self.asked: list[Tensor] = []
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -153,11 +155,12 @@ class _Seen:
     def run(self, make: Callable[..., Tensor]) -> Any:
         """Run the network on an input of the given shape."""
         first = next(self.network.parameters(), torch.empty(0))
-        self._inputs = make(self.shape, device=first.device, dtype=first.dtype)
+        self.asked[:] = [make(self.shape, device=first.device, dtype=first.dtype)]
         try:
-            with refuse_what_does_not_fit(self.network, self._inputs):
-                return self.network(self._inputs)
+            return self.network(self.asked[0])
         except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
             size = " × ".join(map(str, self.shape[1:]))
             raise GradCamError(f"The network does not accept an input of {size} (channels first): {error}") from error
 
@@ -177,7 +180,7 @@ class _Seen:
         self.order.append(name)
         self.calls[name] = self.calls.get(name, 0) + 1
         try:
-            layout = self.layouts[name] = find_layout(self.network, name, module, output, self._inputs)
+            layout = self.layouts[name] = find_layout(self.network, name, module, output, self.asked[0])
             self.channels[name] = output.shape[layout.channel_axis]
         except GradCamError as error:
             told = str(error)

@@ -80,6 +80,11 @@ def find_layout(network: nn.Module, name: str, module: nn.Module, output: Any, i
     spatial = tuple(inputs.shape[2:])
     if isinstance(output, Tensor) and output.is_floating_point() and output.shape[:1] == inputs.shape[:1]:
         if output.ndim == inputs.ndim:
+            if _is_attention(network, module, output):
+                raise GradCamError(
+                    f"The layer “{name}” gives no feature maps (its rows add up to one, as attention does); choose "
+                    "another layer."
+                )
             return _of_grid(network, name, module, tuple(output.shape[1:]), spatial)
         if output.ndim == 3:
             return _of_tokens(network, name, output.shape[1], spatial)
@@ -110,7 +115,8 @@ def _of_grid(
 
 def _of_tokens(network: nn.Module, name: str, tokens: int, spatial: tuple[int, ...]) -> Layout:
     """Put tokens back on their grid, without or with a class token in front."""
-    for grids in (_patch_grids(network, spatial), set(_isotropic_grids(spatial))):
+    even = {grid for grid in _isotropic_grids(spatial) if all(n % m == 0 for n, m in zip(spatial, grid, strict=True))}
+    for grids in (_patch_grids(network, spatial), even):
         fitting = {(grid, first) for grid in grids for first in (0, 1) if prod(grid) == tokens - first}
         if len(fitting) == 1:
             grid, first = fitting.pop()
@@ -121,6 +127,15 @@ def _of_tokens(network: nn.Module, name: str, tokens: int, spatial: tuple[int, .
         f"It cannot be told how the {tokens} tokens of the layer “{name}” lie on an input of {_sizes(spatial)}; choose "
         "another layer."
     )
+
+
+def _is_attention(network: nn.Module, module: nn.Module, output: Tensor) -> bool:
+    """Tell attention weights: as many rows as columns, none negative, each row adding up to one."""
+    if not is_transformer(network) or isinstance(module, (*_CHANNELS_FIRST, *_CHANNELS_LAST)):
+        return False
+    if output.shape[-1] != output.shape[-2] or output.shape[-1] == 1 or bool((output < 0).any()):
+        return False
+    return bool(((output.sum(dim=-1) - 1).abs() < 1e-3).all())
 
 
 def is_transformer(network: nn.Module) -> bool:
@@ -148,21 +163,25 @@ def _isotropic_grids(spatial: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
 
 
 def _patch_grids(network: nn.Module, spatial: tuple[int, ...]) -> set[tuple[int, ...]]:
-    """Give the grids of the network's own patches: of convolutions that step as far as they see."""
-    kernels = {
-        tuple(module.stride)
-        for module in network.modules()
-        if isinstance(module, CONVOLUTIONS)
-        and not module.transposed
-        and module.stride == module.kernel_size
-        and prod(module.stride) > 1
-    }
+    """Give the grids of the network's own patches."""
     return {
-        tuple(-(-n // step) if up else max(1, n // step) for n, step in zip(spatial, kernel, strict=True))
-        for kernel in kernels
-        if len(kernel) == len(spatial)
+        tuple(-(-n // step) if up else max(1, n // step) for n, step in zip(spatial, patch, strict=True))
+        for patch in _patches(network, len(spatial))
         for up in (False, True)
     }
+
+
+def _patches(network: nn.Module, dims: int) -> Iterator[tuple[int, ...]]:
+    """Give the sizes of the network's patches: of convolutions that step as far as they see, and of einops' cuts."""
+    for module in network.modules():
+        if isinstance(module, CONVOLUTIONS) and not module.transposed and len(module.stride) == dims:
+            if module.stride == module.kernel_size and prod(module.stride) > 1:
+                yield tuple(module.stride)
+        elif isinstance(sizes := getattr(module, "axes_lengths", None), dict):
+            # einops.layers.torch.Rearrange("b c (h p1) (w p2) -> b (h w) (p1 p2 c)", p1=16, p2=16), as in MONAI's ViT.
+            names = [f"p{axis + 1}" for axis in range(dims)]
+            if set(sizes) == set(names):
+                yield tuple(sizes[name] for name in names)
 
 
 def _sizes(shape: Sequence[int]) -> str:

@@ -50,13 +50,14 @@ def activation_bytes(network: nn.Module, sample_shape: Sequence[int]) -> int:
         largest = max(largest, sum(tensor.numel() * tensor.element_size() for tensor in tensors))
 
     state = {**dict(network.named_parameters()), **dict(network.named_buffers())}
-    shadows = {name: torch.empty_like(tensor, device="meta") for name, tensor in state.items()}
+    shadows = {name: _shadow(tensor) for name, tensor in state.items()}
+    dtype = next((one.dtype for one in shadows.values() if one.is_floating_point()), torch.float32)
     handles = [module.register_forward_hook(note) for module in network.modules() if not any(module.children())]
     flags = [(module, module.training) for module in network.modules()]
     try:
         network.eval()
         with torch.inference_mode(False), torch.no_grad():
-            functional_call(network, shadows, (torch.empty((1, *sample_shape), device="meta"),))
+            functional_call(network, shadows, (torch.empty((1, *sample_shape), device="meta", dtype=dtype),))
     except (RuntimeError, NotImplementedError, ValueError, TypeError):
         return 0
     finally:
@@ -65,6 +66,12 @@ def activation_bytes(network: nn.Module, sample_shape: Sequence[int]) -> int:
         for module, training in flags:
             module.training = training
     return largest
+
+
+def _shadow(tensor: Tensor) -> Tensor:
+    """Give a tensor's shape without its values; half precision is run in single precision."""
+    half = tensor.dtype in (torch.float16, torch.bfloat16)
+    return torch.empty_like(tensor, device="meta", dtype=torch.float32 if half else tensor.dtype)
 
 
 def free_bytes(device: torch.device) -> int:
@@ -83,8 +90,15 @@ def samples_at_once(network: nn.Module, sample_shape: Sequence[int], device: tor
 
 
 @contextmanager
-def refuse_what_does_not_fit(network: nn.Module, inputs: Tensor) -> Iterator[None]:
+def refuse_what_does_not_fit(network: nn.Module, asked: Sequence[Tensor]) -> Iterator[None]:
     """Turn a failed allocation into a sentence that says which size would fit.
+
+    Parameters
+    ----------
+    network
+        The network.
+    asked
+        Holds what the network was last run on; it may be filled in the body.
 
     Raises
     ------
@@ -94,13 +108,19 @@ def refuse_what_does_not_fit(network: nn.Module, inputs: Tensor) -> Iterator[Non
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
+        if not asked or not is_out_of_memory(error):
             raise
-        raise GradCamError(_too_large(network, inputs)) from error
+        raise GradCamError(_too_large(network, asked[-1])) from error
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "not enough memory" in str(error)
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell a failed allocation from other errors."""
+    told = str(error)
+    return (
+        isinstance(error, torch.OutOfMemoryError | MemoryError)
+        or "not enough memory" in told  # what PyTorch says on Windows and macOS
+        or "can't allocate memory" in told  # and on Linux
+    )
 
 
 def _too_large(network: nn.Module, inputs: Tensor) -> str:
@@ -116,7 +136,7 @@ def _too_large(network: nn.Module, inputs: Tensor) -> str:
         f"{len(inputs) * needed / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB are free"
     )
     if len(inputs) > 1 and needed < SHARE * free:
-        return f"{told}; {max(1, int(SHARE * free) // needed)} at once would fit."
+        return f"{told}; {max(1, min(len(inputs) // 2, int(SHARE * free) // needed))} at once would fit."
     # Where the estimate says that it fits and it did not, something else takes memory: half of it is a fair try.
     scale = min(SHARE * free / needed, 0.5) ** (1 / (len(shape) - 1))
     smaller = [max(1, math.floor(n * scale / 8) * 8 or math.floor(n * scale)) for n in shape[1:]]

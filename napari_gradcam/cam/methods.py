@@ -75,12 +75,12 @@ def gradcam_plus_plus(activations: Tensor, gradients: Tensor) -> Tensor:
     of the whole map. It is left out, because it overflows at y = 89 and carries no place. α is 0 where its denominator
     is.
     """
-    squares = gradients**2
     cells = (slice(None), slice(None), *(None,) * (activations.ndim - 2))
-    below = 2 * squares + activations.flatten(2).sum(dim=2)[cells] * squares * gradients
+    # G² cancels; squares and cubes of small gradients would vanish, and those of large ones overflow.
+    below = 2 + activations.flatten(2).sum(dim=2)[cells] * gradients
     # Where the gradient is not positive ReLU(G) is 0, so a denominator that vanishes or changes its sign there is no
     # matter.
-    alpha = torch.where((below > 0) & (gradients > 0), squares / torch.where(below > 0, below, 1), 0)
+    alpha = torch.where((below > 0) & (gradients > 0), 1 / torch.where(below > 0, below, 1), 0)
     return _weighted((alpha * gradients.relu()).flatten(2).sum(dim=2), activations)
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from queue import SimpleQueue
 from threading import Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -15,6 +16,17 @@ if TYPE_CHECKING:
 
 class _Stopped(Exception):
     """Nobody waits for the answer any more."""
+
+
+class _TupleIndices(TorchFunctionMode):
+    """Reads a list of slices as a tuple: MONAI indexes by lists, which PyTorch warns of and will read otherwise."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func in (Tensor.__getitem__, Tensor.__setitem__) and isinstance(args[1], list):
+            args = (args[0], tuple(args[1]), *args[2:])
+        return func(*args, **(kwargs or {}))
 
 
 class _Scores(nn.Module):
@@ -73,7 +85,7 @@ def occluded_scores(
 
     def work() -> None:
         try:
-            with torch.no_grad():
+            with torch.no_grad(), _TupleIndices():
                 occluding = OcclusionSensitivity(
                     _Scores(score, before),
                     mask_size=tuple(sizes),

@@ -102,6 +102,9 @@ def _finished_before(network: Network, inputs: Tensor, target: nn.Module) -> tup
 
     def started(module: nn.Module, _inputs: Any) -> None:
         nonlocal before
+        if module is network.module:  # where the network has to run a second time, all counts begin anew
+            runs.clear()
+            finished.clear()
         runs[module] = runs.get(module, 0) + 1
         if module is target:
             before = len(finished)

@@ -46,19 +46,24 @@ class Network:
         """
         state = self._own_state()
 
+        asked: list[Tensor] = []
+
         def run(inputs: Tensor) -> Any:
-            with refuse_what_does_not_fit(self.module, inputs):
-                try:
-                    with torch.no_grad(), _channels_last(self.module, inputs):
-                        return self._forward(state, inputs)
-                except RuntimeError as error:
-                    if "view size is not compatible" not in str(error):
-                        raise
-                with torch.no_grad():  # a network that calls view() wants its feature maps as they are
-                    return self._forward(state, inputs)
+            asked[:] = [inputs]
+            try:
+                # On copies, because a network may write into what it reads.
+                with torch.no_grad(), _channels_last(self.module, inputs):
+                    return self._forward(state, inputs.clone())
+            except RuntimeError as error:
+                if "view size is not compatible" not in str(error):
+                    raise
+            with torch.no_grad():  # a network that calls view() wants its feature maps as they are
+                return self._forward(state, inputs.clone())
 
         # Inference mode of the caller would forbid the graph of what lies after the target layer.
-        with torch.inference_mode(False), torch.no_grad(), evaluation_mode(self.module):
+        # A failed allocation is explained when all hooks are gone, since that takes another run without values.
+        fits = refuse_what_does_not_fit(self.module, asked)
+        with torch.inference_mode(False), fits, torch.no_grad(), evaluation_mode(self.module):
             yield run
 
     def own(self, inputs: Tensor) -> Tensor:
@@ -86,16 +91,18 @@ class Network:
     def _own_state(self) -> dict[str, Tensor] | None:
         """Give weights and buffers as the run needs them, or None where the network's own will do."""
         state = {**dict(self.module.named_parameters()), **dict(self.module.named_buffers())}
-        if all(
-            tensor.device == (self.device or tensor.device) and tensor.dtype not in HALF for tensor in state.values()
-        ):
-            return None
-        return {
-            name: tensor.detach().to(
-                device=self.device or tensor.device, dtype=torch.float32 if tensor.dtype in HALF else tensor.dtype
-            )
-            for name, tensor in state.items()
-        }
+        with torch.inference_mode(False), torch.no_grad():
+            own = {name: _own(tensor, self.device) for name, tensor in state.items()}
+        return None if all(own[name] is tensor for name, tensor in state.items()) else own
+
+
+def _own(tensor: Tensor, device: torch.device | None) -> Tensor:
+    """Give a weight as a run needs it: itself, or a copy elsewhere, in single precision, or out of inference mode."""
+    right = tensor.dtype not in HALF and device in (None, tensor.device)
+    if right and not tensor.is_inference():
+        return tensor
+    dtype = torch.float32 if tensor.dtype in HALF else tensor.dtype
+    return tensor.detach().to(device=device or tensor.device, dtype=dtype, copy=True)
 
 
 @contextmanager
@@ -149,8 +156,8 @@ def device_called(name: str | torch.device | None) -> torch.device | None:
         return None
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
+        torch.empty(1, device=device).item()
+    except (RuntimeError, AssertionError, TypeError, NotImplementedError, ImportError) as error:
         raise GradCamError(f"There is no device “{name}” here; choose {', '.join(_devices())}.") from error
     return device
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.overrides import TorchFunctionMode
 
 if TYPE_CHECKING:
@@ -42,11 +43,11 @@ _HOMOGENEOUS = {
 }  # fmt: skip
 
 
-class LinearCall(NamedTuple):
-    """A linear layer that ran: its bias, or None, and what it gave."""
-
+class _LinearCall(NamedTuple):
+    weight: Tensor
     bias: Tensor | None
-    output: Tensor
+    edge: GradientEdge
+    """Where its result entered autograd's graph: a later in-place operation moves the tensor on, but not this."""
 
 
 class _Ending(NamedTuple):
@@ -57,11 +58,11 @@ class _Ending(NamedTuple):
 
 
 class Tape(TorchFunctionMode):
-    """Notes the last linear layer, and what went through softmax and its like, while it is on."""
+    """Notes linear layers, and what went through softmax and its like, while it is on."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._linear: LinearCall | None = None
+        self._linear: list[_LinearCall] = []
         self._endings: list[_Ending] = []
 
     def __torch_function__(
@@ -69,13 +70,18 @@ class Tape(TorchFunctionMode):
     ) -> Any:
         """Run a function, and note it if it is one of those that matter."""
         kwargs = kwargs or {}
-        result = func(*args, **kwargs)
         name = getattr(func, "__name__", "").removeprefix("special_")
-        if name in ENDINGS and isinstance(result, Tensor) and result.numel() <= MOST_SCORES:
-            before = args[0] if args else kwargs["input"]
-            self._endings.append(_Ending(ENDINGS[name], before, result, result._version))
-        elif name == "linear":
-            self._linear = LinearCall(args[2] if len(args) > 2 else kwargs.get("bias"), result)
+        ending = ENDINGS.get(name.removesuffix("_"))
+        before = args[0] if args else kwargs.get("input")
+        if ending and name.endswith("_") and isinstance(before, Tensor) and before.numel() <= MOST_SCORES:
+            before = before.clone()  # what is done in place leaves nothing of what was there before
+        result = func(*args, **kwargs)
+        if isinstance(result, Tensor) and result.numel() <= MOST_SCORES:
+            if ending and isinstance(before, Tensor):
+                self._endings.append(_Ending(ending, before, result, result._version))
+            elif name == "linear" and result.requires_grad:
+                weight, bias = [*args[1:], *(kwargs[key] for key in ("weight", "bias") if key in kwargs), None][:2]
+                self._linear.append(_LinearCall(weight, bias, get_gradient_edge(result)))
         return result
 
     def before_ending(self, output: Any) -> tuple[Any, str | None]:
@@ -125,18 +131,19 @@ class Tape(TorchFunctionMode):
             ``(batch, target)``; None where more than pooling, flattening and one linear layer lies after the target
             layer, so that gradient times activation need not add up to the score.
         """
-        if self._linear is None or not _is_linear_head(logits, output):
+        visited = _nodes_between(logits, output)
+        calls = [call for call in self._linear if call.edge.node in visited]
+        if len(calls) != 1 or not _is_linear_head(visited, calls[0], output):
             return None
-        if self._linear.bias is None:
+        ((_, bias, edge),) = calls
+        if bias is None:
             return logits.detach().new_zeros(len(logits), len(targets))
-        bias, output = self._linear.bias.detach(), self._linear.output
-        if output.untyped_storage().data_ptr() == logits.untyped_storage().data_ptr() and output.shape == logits.shape:
-            return bias[list(targets)].expand(len(logits), -1)
+        if edge.node is logits.grad_fn:
+            return bias.detach()[list(targets)].expand(len(logits), -1)
         parts = []
         for target in targets:
-            score = logits[:, target].sum()
-            (weights,) = torch.autograd.grad(score, output, retain_graph=True)
-            parts.append((weights * bias).flatten(1).sum(dim=1))
+            (weights,) = torch.autograd.grad(logits[:, target].sum(), [edge], retain_graph=True)
+            parts.append((weights * bias.detach()).flatten(1).sum(dim=1))
         return torch.stack(parts, dim=1)
 
 
@@ -145,20 +152,33 @@ def _name(node: Any) -> str:
     return re.sub(r"Backward\d*$", "", str(node.name()).rsplit("::", 1)[-1])
 
 
-def _is_linear_head(logits: Tensor, output: Tensor) -> bool:
-    """Tell whether one linear layer, and else pooling, flattening, rectifying alone, lie between a layer and scores."""
+def _nodes_between(logits: Tensor, output: Tensor) -> set[Any]:
+    """Give the nodes of autograd's graph that the scores come from, back to a layer's output."""
     if logits.grad_fn is None:
-        return False
-    end = output.grad_fn
-    open_nodes, seen, linear = [logits.grad_fn], {logits.grad_fn, end}, 0
+        return set()
+    open_nodes, seen = [logits.grad_fn], {logits.grad_fn}
     while open_nodes:
-        node = open_nodes.pop()
+        for before, _ in open_nodes.pop().next_functions:
+            if before is not None and before not in seen and before is not output.grad_fn:
+                seen.add(before)
+                open_nodes.append(before)
+    return seen
+
+
+def _is_linear_head(nodes: set[Any], call: _LinearCall, output: Tensor) -> bool:
+    """Tell whether between a layer and the scores is one linear layer, and else pooling, flattening, rectifying alone.
+
+    Nothing may come from beside the layer: another branch, or a number of the network's own.
+    """
+    own = (output, call.weight, call.bias)
+    linear = 0
+    for node in nodes:
         name = _name(node)
         if name not in _HOMOGENEOUS:
             return False
+        if name == "AccumulateGrad" and not any(node.variable is tensor for tensor in own):
+            return False
+        if name == "Cat" and any(before is None for before, _ in node.next_functions):
+            return False
         linear += name in _LINEAR
-        for before, _ in node.next_functions:
-            if before is not None and before not in seen:
-                seen.add(before)
-                open_nodes.append(before)
     return linear == 1

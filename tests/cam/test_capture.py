@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
+import random
+import threading
+from typing import Any
 
+import monai.visualize  # noqa: F401  its first import draws from Python's random numbers
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from napari_gradcam.cam import Network, capture, class_activation_map, maps_of, output_scores
+from napari_gradcam.cam import (
+    METHODS,
+    Network,
+    capture,
+    class_activation_map,
+    class_activation_steps,
+    maps_of,
+    output_scores,
+)
 from napari_gradcam.errors import GradCamError
 
 
@@ -43,28 +57,140 @@ def network() -> Small:
 INPUTS = torch.randn(3, 1, 6, 6, generator=torch.Generator().manual_seed(1))
 
 
+HOOKS = [name for name in vars(nn.Module()) if "hooks" in name]
+
+
 def state(network: nn.Module) -> str:
-    """Digest of everything a caller could notice: weights, buffers, flags, gradients, hooks, random numbers."""
+    """Digest of everything a caller could notice.
+
+    Weights, buffers, gradients, flags, hooks, patched methods; random numbers, modes and threads around them.
+    """
     digest = hashlib.sha256()
-    for name, tensor in network.state_dict().items():
-        digest.update(name.encode() + tensor.numpy().tobytes())
-    for name, parameter in network.named_parameters():
-        digest.update(f"{name} {parameter.requires_grad} {parameter.grad is None}".encode())
+
+    def note(*values: object) -> None:
+        digest.update(repr(values).encode())
+
+    for name, tensor in [*network.named_parameters(), *network.named_buffers()]:
+        note(name, tensor.dtype, tensor.stride(), tensor.data_ptr(), tensor._version, tensor.requires_grad)
+        note(None if tensor.grad is None else tensor.grad.tolist())
+        digest.update(tensor.detach().numpy().tobytes())
     for name, module in network.named_modules():
-        hooks = [len(module._forward_hooks), len(module._forward_pre_hooks), len(module._backward_hooks)]
-        digest.update(f"{name} {module.training} {getattr(module, 'inplace', None)} {hooks}".encode())
+        note(name, sorted(vars(module)), "forward" in vars(module), module.training, getattr(module, "inplace", None))
+        note([len(getattr(module, hooks)) for hooks in HOOKS if getattr(module, hooks) is not None])
     digest.update(torch.get_rng_state().numpy().tobytes())
-    digest.update(f"{torch.is_grad_enabled()} {torch.is_inference_mode_enabled()}".encode())
+    digest.update(pickle.dumps((np.random.get_state(), random.getstate())))
+    note(torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.get_default_dtype())
+    note(sorted(thread.name for thread in threading.enumerate()))
     return digest.hexdigest()
 
 
-@pytest.mark.parametrize("training", [True, False])
-def test_the_network_is_untouched_after_success(network: Small, training: bool) -> None:
-    network.train(training)
+def change_weight(network: Small) -> None:
+    with torch.no_grad():
+        network.unused.weight[0, 0, 0, 0] += 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        change_weight,
+        lambda network: setattr(network.relu, "inplace", False),
+        lambda network: setattr(network.drop, "training", False),
+        lambda network: network.head.bias.requires_grad_(False),
+        lambda network: setattr(network.head.bias, "grad", torch.zeros(3)),
+        lambda network: setattr(network.mix, "forward", network.mix.forward),
+        lambda network: network.mix.register_forward_hook(print),
+        lambda network: network.mix.register_full_backward_hook(print),
+        lambda network: network.norm.num_batches_tracked.add_(1),
+        lambda network: torch.rand(1),
+        lambda network: np.random.rand(),
+        lambda network: random.random(),
+    ],
+    ids=[
+        *("weight", "in place", "mode", "requires_grad", "grad", "forward", "hook", "backward hook", "buffer"),
+        *("torch's random numbers", "numpy's", "Python's"),
+    ],
+)
+def test_the_digest_sees_each_kind_of_trace(network: Small, change: Any) -> None:
+    before = state(network.train())
+    change(network)
+    assert state(network) != before
+
+
+@pytest.mark.parametrize("smooth", [0, 2])
+@pytest.mark.parametrize("method", METHODS)
+def test_the_network_is_untouched_after_success(network: Small, method: str, smooth: int) -> None:
+    network.train()
     network.mix.eval()
+    network.head.weight.grad = torch.ones_like(network.head.weight)
+    network.norm.requires_grad_(False)
     before = state(network)
-    class_activation_map(network, INPUTS, layer="mix", targets=[0, 1])
+    result = class_activation_map(network, INPUTS, "mix", [0, 1], method, smooth=smooth)
+    assert result.maps.any()
     assert state(network) == before
+
+
+# A method by gradients runs the network once and has no pause, unless the map is smooth.
+@pytest.mark.parametrize("pauses", [1, 2, 3])
+@pytest.mark.parametrize("method", METHODS)
+def test_the_network_is_untouched_after_cancelling(network: Small, method: str, pauses: int) -> None:
+    before = state(network.train())
+    steps = class_activation_steps(network, INPUTS, "mix", [0, 1], method, smooth=3)
+    for _ in range(pauses):
+        next(steps)
+    steps.close()
+    assert state(network) == before
+
+
+@pytest.mark.parametrize("method", ["scorecam", "ablationcam", "occlusion"])
+def test_cancelling_within_one_map_leaves_no_trace(network: Small, method: str) -> None:
+    before = state(network.train())
+    steps = class_activation_steps(network, INPUTS, "mix", [0, 1], method)
+    (done, total), (later, same) = next(steps), next(steps)
+    assert 0 == done < later < total == same
+    steps.close()
+    assert state(network) == before
+
+
+class Broken(Exception):
+    """What no engine expects."""
+
+
+class Failing(Small):
+    """Breaks in its n-th forward pass, behind the target layer."""
+
+    def __init__(self, last: int, error: type[BaseException]) -> None:
+        super().__init__()
+        self.passes, self.last, self.error = 0, last, error
+        self.head.register_forward_pre_hook(self.count)
+
+    def count(self, *_: object) -> None:
+        self.passes += 1
+        if self.passes == self.last:
+            raise self.error
+
+
+@pytest.mark.parametrize("error", [Broken, KeyboardInterrupt])
+@pytest.mark.parametrize("last", [1, 2, 3, 5])
+@pytest.mark.parametrize("method", METHODS)
+def test_the_network_is_untouched_after_breaking_in_any_pass(method: str, last: int, error: type) -> None:
+    network = Failing(last, error).train()
+    before = state(network)
+    with pytest.raises(error):
+        class_activation_map(network, INPUTS, "mix", [0, 1], method, smooth=5)
+    assert network.passes == last
+    assert state(network) == before
+
+
+@pytest.mark.parametrize("method", ["scorecam", "ablationcam", "occlusion"])
+def test_the_network_is_untouched_after_an_exception_at_a_pause(network: Small, method: str) -> None:
+    before = state(network.train())
+    steps = class_activation_steps(network, INPUTS, "mix", [0], method)
+    next(steps)
+    # While the exception is held, so is the frame it went through.
+    with pytest.raises(Broken) as held:
+        steps.throw(Broken)
+    assert state(network) == before
+    assert held.value is not None
 
 
 @pytest.mark.parametrize("layer", ["unused", "aside", "head", "nowhere"])
@@ -73,18 +199,6 @@ def test_the_network_is_untouched_after_an_error(network: Small, layer: str) -> 
     with pytest.raises(GradCamError, match=layer):
         class_activation_map(network, INPUTS, layer=layer, targets=[0])
     assert state(network) == before
-
-
-def test_the_network_is_untouched_after_an_interrupt(network: Small) -> None:
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    handle = network.head.register_forward_pre_hook(interrupt)
-    before = state(network.train())
-    with pytest.raises(KeyboardInterrupt):
-        class_activation_map(network, INPUTS, layer="mix", targets=[0])
-    assert state(network) == before
-    handle.remove()
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, torch.enable_grad])
@@ -109,12 +223,44 @@ def test_dropout_and_batch_norm_run_in_evaluation_mode(network: Small) -> None:
     torch.testing.assert_close(calm.logits, network.eval()(INPUTS).detach())
 
 
-def test_a_batch_equals_one_by_one(network: Small) -> None:
-    together = class_activation_map(network, INPUTS, layer="mix", targets=[0, 1, 2])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_batch_equals_one_by_one(network: Small, method: str) -> None:
+    together = class_activation_map(network, INPUTS, "mix", [0, 1, 2], method)
+    assert together.maps.flatten(2).any(dim=2).any(dim=1).all(), "a comparison of empty maps proves nothing"
     for n in range(len(INPUTS)):
-        alone = class_activation_map(network, INPUTS[n : n + 1], layer="mix", targets=[0, 1, 2])
-        torch.testing.assert_close(together.maps[n], alone.maps[0], rtol=1e-5, atol=1e-7)
+        alone = class_activation_map(network, INPUTS[n : n + 1], "mix", [0, 1, 2], method)
+        torch.testing.assert_close(together.maps[n], alone.maps[0], rtol=1e-4, atol=1e-6)
         torch.testing.assert_close(together.logits[n], alone.logits[0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_smooth_batch_equals_one_by_one(network: Small, method: str) -> None:
+    together = class_activation_map(network, INPUTS, "mix", [1], method, smooth=2).maps
+    alone = [class_activation_map(network, one[None], "mix", [1], method, smooth=2).maps[0] for one in INPUTS]
+    torch.testing.assert_close(together, torch.stack(alone), rtol=1e-4, atol=1e-6)
+
+
+class Normalising(Small):
+    """Brings its input to another range first, in place or not."""
+
+    def __init__(self, in_place: bool) -> None:
+        super().__init__()
+        self.in_place = in_place
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.sub_(1).mul_(2) if self.in_place else (x - 1) * 2)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_network_that_writes_into_its_input_leaves_the_caller_s_alone(network: Small, method: str) -> None:
+    writing, plain = Normalising(in_place=True), Normalising(in_place=False)
+    for one in (writing, plain):
+        one.load_state_dict(network.state_dict())
+    inputs = INPUTS.clone()
+    found = class_activation_map(writing, inputs, "mix", [0, 1], method).maps
+    expected = class_activation_map(plain, INPUTS, "mix", [0, 1], method).maps
+    torch.testing.assert_close(inputs, INPUTS, rtol=0, atol=0)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
 
 
 class Overwriting(Small):

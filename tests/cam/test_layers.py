@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from monai.networks.nets import Classifier, DenseNet121, EfficientNetBN, SEResNet50, resnet18
+from monai.networks.nets import Classifier, DenseNet, DenseNet121, EfficientNetBN, SEResNet50, resnet18
 from torch import nn
 
-from napari_gradcam.cam import recommended, survey
+from napari_gradcam.cam import on_scan, recommended, survey
 from napari_gradcam.errors import GradCamError
 
 NETWORKS = {
@@ -69,3 +69,143 @@ def test_a_network_without_feature_maps_has_no_default() -> None:
 def test_an_input_the_network_does_not_accept_is_refused_with_its_size() -> None:
     with pytest.raises(GradCamError, match="does not accept an input of 3 × 8 × 8"):
         survey(nn.Sequential(nn.Conv2d(1, 2, 3)), (3, 8, 8))
+
+
+def small_densenet(dims: int) -> DenseNet:
+    return DenseNet(dims, 1, 2, init_features=4, growth_rate=4, block_config=(1, 1, 1, 1), bn_size=1)
+
+
+def test_each_layer_tells_its_kind_channels_grid_cell_and_calls() -> None:
+    network = nn.Sequential(
+        nn.Conv3d(2, 5, 3, stride=2, padding=1), nn.ReLU(), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(5, 3)
+    )
+    conv, relu, pool, flat, head = survey(network, (2, 16, 12, 9))
+    assert (conv.name, conv.kind, conv.channels, conv.grid, conv.calls) == ("0", "Conv3d", 5, (8, 6, 5), 1)
+    assert conv.cell == (2.0, 2.0, 1.8)
+    assert conv.cell_mm is None
+    assert (conv.problem, conv.warning) == (None, None)
+    assert (relu.kind, relu.grid) == ("ReLU", (8, 6, 5))
+    assert (pool.grid, pool.cell) == ((1, 1, 1), (16.0, 12.0, 9.0))
+    assert pool.problem == "Its grid is a single cell, which has no place."
+    assert (flat.kind, flat.channels, flat.grid, flat.cell, flat.problem) == (
+        "Flatten",
+        0,
+        (),
+        (),
+        "It gives no feature maps.",
+    )
+    assert head.problem == "It gives no feature maps."
+    assert [layer.reason for layer in (conv, pool, flat, head)] == [None] * 4
+    assert relu.reason == "The deepest layer that still has a grid, before the network pools it away."
+
+
+def test_cells_are_told_in_mm_on_a_scan_and_the_warning_with_them() -> None:
+    network = nn.Sequential(nn.Conv3d(1, 2, 1), nn.MaxPool3d(8), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(2, 2))
+    plain = survey(network, (1, 32, 24, 64))
+    fine, coarse, pool, flat, _ = on_scan(plain, (0.5, 1.0, 2.5))
+    assert plain[1].warning == "Its cells are 8 × 8 × 8 input voxels: too coarse to place a finding."
+    assert (fine.cell_mm, fine.warning) == ((0.5, 1.0, 2.5), None)
+    assert coarse.grid == (4, 3, 8)
+    assert coarse.cell_mm == (4.0, 8.0, 20.0)
+    assert coarse.warning == "Its cells are 4.0 × 8.0 × 20.0 mm: too coarse to place a finding."
+    assert pool.cell_mm == (16.0, 24.0, 160.0)
+    assert pool.warning is None  # its problem says more
+    assert flat.cell_mm is None
+    assert [layer.reason for layer in (fine, coarse, pool)] == [layer.reason for layer in plain[:3]]
+
+
+@pytest.mark.parametrize(("side", "warned"), [(1, True), (2, True), (3, True), (4, False), (5, False)])
+def test_grids_of_three_cells_a_side_and_less_carry_a_warning(side: int, warned: bool) -> None:
+    network = nn.Sequential(nn.Conv2d(1, 2, 8, stride=8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    layer = survey(network, (1, 8 * side, 64))[0]
+    assert layer.grid == (side, 8)
+    assert (layer.warning is not None) is warned
+
+
+@pytest.mark.parametrize(("dims", "side"), [(2, 96), (3, 96)])
+def test_the_recommended_layer_is_the_deepest_that_can_place_a_finding(dims: int, side: int) -> None:
+    """A DenseNet at 96 a side ends on 3 cells a side: 32 voxels each."""
+    layers = {layer.name: layer for layer in survey(small_densenet(dims), (1, *(side,) * dims))}
+    last = layers["class_layers.relu"]
+    assert last.grid == (3,) * dims
+    assert last.warning is not None
+    best = recommended(tuple(layers.values()))
+    assert best.name == "features.transition3.conv"
+    assert best.grid == (6,) * dims
+    assert best.reason == "The deepest layer with 4 cells a side or more; deeper ones cannot place a finding."
+    assert best.warning is None
+
+
+def test_where_no_layer_is_fine_enough_the_deepest_is_taken_and_it_says_so() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 2, 8, stride=8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    best = recommended(survey(network, (1, 24, 24)))
+    assert best.name == "1"
+    assert best.reason == "The deepest layer that still has a grid; no layer has one fine enough to place a finding."
+    assert best.warning is not None
+
+
+@pytest.mark.parametrize("slices", [1, 2, 3])
+def test_an_axis_of_few_voxels_does_not_rule_a_layer_out(slices: int) -> None:
+    network = nn.Sequential(
+        nn.Conv3d(1, 4, 3, stride=(4, 4, 1), padding=1),
+        nn.ReLU(),
+        nn.MaxPool3d((4, 4, 1)),
+        nn.Conv3d(4, 4, 1),
+        nn.AdaptiveAvgPool3d(1),
+        nn.Flatten(),
+        nn.Linear(4, 2),
+    )
+    layers = survey(network, (1, 32, 32, slices))
+    assert layers[1].grid == (8, 8, slices)
+    assert layers[1].warning is None
+    assert layers[3].warning is not None
+    assert recommended(layers).name == "1"
+
+
+def test_a_layer_that_runs_twice_or_only_hands_on_is_not_recommended() -> None:
+    class Shared(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = nn.Conv2d(1, 4, 1), nn.Conv2d(4, 4, 1)
+            self.relu, self.norm, self.drop = nn.ReLU(), nn.BatchNorm2d(4), nn.Dropout(0.5)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.drop(self.norm(self.relu(self.two(self.relu(self.one(x)))))).mean(dim=(2, 3))
+
+    layers = survey(Shared(), (1, 8, 8))
+    assert recommended(layers).name == "two"
+    assert {layer.name: layer.calls for layer in layers}["relu"] == 2
+
+
+@pytest.mark.parametrize("build", [lambda: small_densenet(2), lambda: resnet18(spatial_dims=2, n_input_channels=1)])
+def test_a_survey_leaves_the_network_untouched(build) -> None:
+    network = build().train()
+    next(network.modules()).eval()
+    flags = [module.training for module in network.modules()]
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    numbers = torch.get_rng_state()
+    survey(network, (1, 64, 64))
+    torch.testing.assert_close(network.state_dict(), before, rtol=0, atol=0)
+    assert torch.equal(torch.get_rng_state(), numbers)
+    assert [module.training for module in network.modules()] == flags
+    assert all(parameter.grad is None and parameter.requires_grad for parameter in network.parameters())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
+    # After an input it does not take, too.
+    with pytest.raises(GradCamError, match="does not accept an input of 5 × 64 × 64"):
+        survey(network, (5, 64, 64))
+    assert [module.training for module in network.modules()] == flags
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_torchscript_network_is_refused_with_what_to_use_instead() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 2, 1), nn.ReLU())
+    scripted = torch.jit.trace(network.eval(), torch.zeros(1, 1, 8, 8))
+    with pytest.raises(GradCamError, match=r"TorchScript, whose layers cannot.*network_def and model\.pt"):
+        survey(scripted, (1, 8, 8))
+
+
+@pytest.mark.parametrize("network", [nn.Sequential(), nn.ReLU()], ids=["empty", "one module"])
+def test_a_network_without_layers_of_its_own_is_said_to_have_none(network: nn.Module) -> None:
+    with pytest.raises(GradCamError, match="has no layer with a grid"):
+        recommended(survey(network, (1, 8, 8)))

@@ -13,7 +13,7 @@ from nibabel.eulerangles import euler2mat
 
 from napari_gradcam.errors import GradCamError
 from napari_gradcam.volumes import placement
-from napari_gradcam.volumes.placement import place_on_grid
+from napari_gradcam.volumes.placement import place_on_grid, place_slice
 
 
 def covering(affine: np.ndarray, shape: tuple[int, ...], cells: tuple[int, ...]) -> np.ndarray:
@@ -198,3 +198,54 @@ def test_a_map_that_is_no_number_is_refused():
     coarse[1, 1, 1] = np.nan
     with pytest.raises(GradCamError, match="NaN or infinite"):
         place_on_grid(coarse, AFFINE, (3, 3, 3), AFFINE)
+
+
+def turned(angle: float) -> np.ndarray:
+    """Give a turn about a point inside of the native grid."""
+    middle = apply_affine(AFFINE, (7, 5, 4))
+    turn = np.eye(4)
+    turn[:3, :3] = euler2mat(angle, -angle / 2, angle)
+    turn[:3, 3] = middle - turn[:3, :3] @ middle
+    return turn
+
+
+@pytest.mark.parametrize("angle", [0, 0.3], ids=["permuted", "oblique"])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_a_slice_is_that_of_the_whole_volume(order, axis, angle):
+    shape = (14, 11, 8)
+    # The native grid's own axes reordered, one of them flipped.
+    to_base = np.zeros((4, 4))
+    to_base[list(order), range(3)] = (1, -1, 1)
+    to_base[order[1], 3] = shape[order[1]] - 1
+    to_base[3, 3] = 1
+    affine, own = AFFINE @ to_base, tuple(shape[n] for n in order)
+    # The map covers a part of the scan alone, so that some slices are cut and some are dark.
+    crop = AFFINE.copy()
+    crop[:3, 3] = apply_affine(AFFINE, (3, 2, 1))
+    coarse_affine = turned(angle) @ covering(crop, (9, 8, 6), (3, 4, 2))
+    coarse = np.random.default_rng(0).random((3, 4, 2), dtype=np.float32) + 0.5
+    whole = place_on_grid(coarse, coarse_affine, own, affine)
+    assert 0 < (whole > 0).mean() < 1
+    for index in range(own[axis]):
+        one = place_slice(coarse, coarse_affine, own, affine, axis, index)
+        assert one.dtype == np.float32
+        np.testing.assert_allclose(one, whole.take(index, axis=axis), atol=1e-5)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_slice_with_its_own_cells_is_not_mixed_with_its_neighbours(axis):
+    shape = (6, 7, 8)
+    cells = tuple(n if one == axis else 3 for one, n in enumerate(shape))
+    coarse = np.random.default_rng(0).random(cells, dtype=np.float32)
+    coarse_affine = covering(AFFINE, shape, cells)
+    for index in (0, shape[axis] // 2, shape[axis] - 1):
+        one = place_slice(coarse, coarse_affine, shape, AFFINE, axis, index)
+        alone = np.zeros_like(coarse)
+        np.moveaxis(alone, axis, 0)[index] = np.moveaxis(coarse, axis, 0)[index]
+        np.testing.assert_array_equal(one, place_slice(alone, coarse_affine, shape, AFFINE, axis, index))
+
+
+def test_a_slice_of_a_map_that_is_no_number_is_refused():
+    with pytest.raises(GradCamError, match="NaN or infinite"):
+        place_slice(np.full((2, 2, 2), np.inf, dtype=np.float32), AFFINE, (3, 3, 3), AFFINE, 0, 1)
