@@ -154,7 +154,7 @@ def layers(
     for layer in classifier.layers(volume):
         remark = " ".join(sentence for sentence in (layer.problem, layer.reason, layer.warning) if sentence)
         grid, cell = " × ".join(map(str, layer.grid)), " × ".join(f"{n:.3g}" for n in layer.cell_mm or layer.cell)
-        mark = "*" if layer.name == classifier.default_layer else ""
+        mark = "*" if layer.reason else ""
         style = "bold" if mark else "dim" if layer.problem else ""
         _row(table, mark, layer.name, layer.kind, layer.channels or "", grid, cell, layer.calls, remark, style=style)
     _console().print(table)
@@ -265,7 +265,7 @@ def _report(volume: Volume, explanation: Explanation) -> None:
     for layer, part in explanation.parts.items():
         _row(facts, f"at {layer}", f"{words.hottest_point(part, volume)}, {words.number(part.peak.value)}")
     if explanation.completeness is not None:
-        _row(facts, "adds up", f"evidence over the layer = logit − bias, to {explanation.completeness:.0e} of it")
+        _row(facts, "adds up", f"the evidence sums to logit − bias, off by {explanation.completeness:.0e} of it")
     _row(facts, "cell size", f"{words.size(explanation.cell_size)}: the map places nothing finer")
     console.print(facts)
     for notice in explanation.notices:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_gradcam.classifiers import Classifier
+    from napari_gradcam.classifiers.preprocessing import Prepared
     from napari_gradcam.volumes import Volume
 
 
@@ -55,8 +56,8 @@ def explain(
     method
         A key of :data:`napari_gradcam.explanation.METHODS`.
     layer
-        Name of the target layer; None is ``classifier.default_layer``. Several names fuse their maps on one scale
-        (:func:`napari_gradcam.cam.engine.fused`) and keep each in ``explanation.parts``.
+        Name of the target layer; None is the one recommended for this scan's input. Several names fuse their maps on
+        one scale (:func:`napari_gradcam.cam.results.fused`) and keep each in ``explanation.parts``.
     signed
         Keep evidence against the class as negative values; only for methods that have a sign.
     smooth
@@ -105,16 +106,18 @@ def explain_steps(
     return (yield from run(volume, classifier, request))
 
 
-def _with_layers(request: Request, classifier: Classifier) -> Request:
-    """Take the classifier's own layer where none was asked for, which may need a survey."""
-    return request if request.layers is not None else request._replace(layers=[classifier.default_layer])
+def _with_layers(request: Request, classifier: Classifier, prepared: Prepared) -> Request:
+    """Take the layer that is best for what was prepared where none was asked for; that may need a survey."""
+    if request.layers is not None:
+        return request
+    return request._replace(layers=[classifier.default_layer_for(tuple(prepared.tensor.shape[1:]))])
 
 
 def _explain_volume(volume: Volume, classifier: Classifier, request: Request) -> Generator[Progress, None, Explanation]:
     yield Progress(0, 4, "Preparing the scan")
     prepared = prepare_volume(volume, classifier.preprocess)
     yield Progress(1, 4, "Finding the layer")
-    request = _with_layers(request, classifier)
+    request = _with_layers(request, classifier, prepared)
     yield Progress(2, 4, "Running the network")
     run = yield from run_network(classifier, prepared, request, Progress(2, 4, "Running the network"))
     yield Progress(3, 4, "Placing the map")
@@ -130,8 +133,7 @@ def _explain_slices(volume: Volume, classifier: Classifier, request: Request) ->
     rule = classifier.slice_rule
     slices = cut(volume, rule.plane)
     total = len(slices) + 1
-    yield Progress(0, total, "Finding the layer")
-    request = _with_layers(request, classifier)
+    yield Progress(0, total, "Preparing the slices")
     network = Network(classifier.network, classifier.head.class_scores, request.device)
     runs: list[Answer] = []
     affines: list[NDArray[np.float64]] = []
@@ -139,6 +141,7 @@ def _explain_slices(volume: Volume, classifier: Classifier, request: Request) ->
     for prepared in prepare_slices(
         slices, classifier.preprocess, volume.name, lambda shape: samples_at_once(network.module, shape, network.place)
     ):
+        request = _with_layers(request, classifier, prepared)
         yield Progress(len(affines), total, stage)
         runs.append((yield from run_network(classifier, prepared, request, Progress(len(affines), total, stage))))
         affines += list(prepared.affines)
@@ -181,9 +184,9 @@ def _explanation(
     """Put together what was found: the first map placed is the answer, the others are its parts."""
     named, name = _by_name(classifier, scores[0]), classifier.class_names[target]
     spread = max(run.spread for run in runs)
-    completeness = _completeness(runs)
     answers = {}
     for layer, place in placed.items():
+        completeness = _completeness(runs, layer)
         fields = fields_of(place.coarse.shape, place.coarse_affine)
         notices = (
             *told,
@@ -233,11 +236,15 @@ def _by_name(classifier: Classifier, values: NDArray[np.float64]) -> dict[str, f
     return {name: float(value) for name, value in zip(classifier.class_names, values, strict=True)}
 
 
-def _completeness(runs: Sequence[Answer]) -> float | None:
-    """Give the worst relative error of all runs in adding up to the class scores, or None where none can tell."""
-    worst = None
-    for run in runs:
-        complete = run.found.completeness
-        if complete is not None:
-            worst = max(worst or 0.0, complete.relative_error)
-    return worst
+def _completeness(runs: Sequence[Answer], layer: str) -> float | None:
+    """Give the worst error of all runs in adding up to the class scores at a layer; None where none can tell.
+
+    Of layers that were fused, the worst of those that can tell.
+    """
+    errors = [
+        maps.completeness.relative_error
+        for run in runs
+        for name, maps in run.found.layers.items()
+        if maps.completeness is not None and (name == layer or layer not in run.found.layers)
+    ]
+    return max(errors, default=None)

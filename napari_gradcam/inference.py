@@ -43,7 +43,7 @@ class Answer(NamedTuple):
     probabilities: NDArray[np.float64]
     found: ClassActivationMaps
     targets: Sequence[int]
-    saturable: bool
+    returns_probabilities: bool
     spread: float
     input_shape: tuple[int, ...]
 
@@ -67,8 +67,8 @@ def run_network(
     except (RuntimeError, ValueError, IndexError) as error:
         raise _misfit(classifier, prepared, error) from error
     logits = captured.logits.detach()
-    saturable = captured.ending is None and already_probabilities(logits)
-    probabilities = logits if saturable else classifier.head.probabilities(logits, captured.ending)
+    returns_probabilities = captured.ending is None and already_probabilities(logits)
+    probabilities = logits if returns_probabilities else classifier.head.probabilities(logits, captured.ending)
     if request.target is not None:
         targets: Sequence[int] = [request.target]
     elif len(logits) == 1 and classifier.spatial_dims == 3:
@@ -83,7 +83,7 @@ def run_network(
         probabilities.double().cpu().numpy(),
         found,
         targets,
-        saturable,
+        returns_probabilities,
         float(prepared.tensor.max() - prepared.tensor.min()),
         tuple(prepared.tensor.shape[2:]),
     )

@@ -9,8 +9,8 @@ from nibabel.affines import apply_affine
 
 from napari_gradcam import words
 from napari_gradcam.cam import METHODS as ENGINE_METHODS
-from napari_gradcam.cam.engine import INPUT
-from napari_gradcam.cam.layers import FEWEST_CELLS
+from napari_gradcam.cam.layers import is_fine
+from napari_gradcam.cam.results import INPUT
 from napari_gradcam.explanation import METHODS, cell_size
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ LEAST_SCAN = 0.25
 MOST_UNSEEN = 0.02
 """Above this share of a scan's content that the network did not read, a reader must know that nobody looked."""
 
-INCOMPLETE = 1e-3
-"""Evidence that adds up to the score no better than this is said to be wrong; rounding is a thousand times smaller."""
+INCOMPLETE = 1e-4
+"""Evidence that adds up to the score no better than this is said to be wrong; rounding is far smaller."""
 
 _SAMPLES = 48
 """Places along each axis that a share is estimated from."""
@@ -113,11 +113,15 @@ def answer_notices(request: Request, answer: Answer, target: str, completeness: 
         )
     if request.smooth > 0:
         notices.append(
-            f"The map is the mean of {request.smooth} runs with a little noise on the input, always the same."
+            f"The map is the mean of {request.smooth} runs with a little noise on the input, the same noise every time."
         )
     if answer.found.ending is not None:
         notices.append(f"The network ends in {answer.found.ending}; the map is of the score before it.")
-    if answer.saturable:
+    if request.method == "scorecam":
+        notices.append(
+            "Score-CAM's weights are never negative: it paints a map even where nothing speaks for the class."
+        )
+    if answer.returns_probabilities:
         notices.append(
             "The network returns probabilities instead of scores before softmax: where it is certain, the map vanishes."
         )
@@ -146,7 +150,7 @@ def layer_notices(layer: str, answer: Answer, placed: Placed, dims: int) -> tupl
     calls = answer.found.layers[layer].calls if layer in answer.found.layers else 1
     if calls > 1:
         notices.append(f"The layer “{layer}” runs {calls} times in the network; the map is of its last run.")
-    if min(cells) < FEWEST_CELLS and layer != INPUT:
+    if layer != INPUT and not is_fine(cells, answer.input_shape):
         grid, mm = " × ".join(map(str, cells)), words.size(cell_size(placed.coarse_affine)[:dims])
         notices.append(
             f"The layer “{layer}” has a grid of only {grid} cells, each {mm}: the map is too coarse to place a finding."

@@ -1,10 +1,8 @@
-"""The engine: tensors in, raw class activation maps out. It knows torch alone, and MONAI for its occlusion."""
+"""The engine: tensors in, raw class activation maps out. It knows torch, and MONAI for its occlusion."""
 
 from napari_gradcam.cam.capture import Capture, capture
+from napari_gradcam.cam.completeness import Completeness
 from napari_gradcam.cam.engine import (
-    ClassActivationMaps,
-    Completeness,
-    LayerMaps,
     class_activation_map,
     class_activation_steps,
     maps_of,
@@ -13,6 +11,7 @@ from napari_gradcam.cam.engine import (
 )
 from napari_gradcam.cam.layers import LayerInfo, on_scan, recommended, survey
 from napari_gradcam.cam.methods import METHODS
+from napari_gradcam.cam.results import ClassActivationMaps, LayerMaps
 from napari_gradcam.cam.running import Network
 
 __all__ = [

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from napari_gradcam.cam.capture import find_layer
 from napari_gradcam.cam.engine import output_scores
-from napari_gradcam.cam.layout import Layout, find_layout
+from napari_gradcam.cam.layout import CONVOLUTIONS, Layout, find_layout
 from napari_gradcam.cam.memory import is_out_of_memory, refuse_what_does_not_fit
 from napari_gradcam.cam.running import evaluation_mode
+from napari_gradcam.cam.tape import Tape
 from napari_gradcam.errors import GradCamError
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def survey(
     seen = _Seen(network, input_shape)
     fits = refuse_what_does_not_fit(network, seen.asked)
     with torch.inference_mode(), fits, seen.watching(), evaluation_mode(network):
-        seen.run(torch.zeros)
+        classes = _count_scores(seen.run(torch.zeros))
     layers = [seen.info(name) for name in seen.order]
     if any(isinstance(layout, Layout) and layout.first for layout in seen.layouts.values()):
         lost = _without_way_to_scores(network, seen, class_scores or output_scores)
@@ -111,7 +112,7 @@ def survey(
         for name, module in seen.modules.items()
         if name not in seen.calls
     ]
-    return _with_recommendation(layers, seen.modules, tuple(input_shape[1:]))
+    return _with_recommendation(layers, seen.modules, tuple(input_shape[1:]), classes)
 
 
 def recommended(layers: Sequence[LayerInfo]) -> LayerInfo:
@@ -171,7 +172,7 @@ class _Seen:
             return LayerInfo(name, kind, 0, (), calls, layout)
         cell = tuple(side / cells for side, cells in zip(self.shape[2:], layout.grid, strict=True))
         problem = "Its grid is a single cell, which has no place." if prod(layout.grid) == 1 else None
-        warning = None if problem or _is_fine(layout.grid, self.shape[2:]) else _coarse(cell, "input voxels")
+        warning = None if problem or is_fine(layout.grid, self.shape[2:]) else _coarse(cell, "input voxels")
         return LayerInfo(name, kind, self.channels[name], layout.grid, calls, problem, warning, cell=cell)
 
     def _note(self, name: str, module: nn.Module, _arguments: Any, output: Any) -> None:
@@ -216,9 +217,13 @@ def _without_way_to_scores(network: nn.Module, seen: _Seen, class_scores: Callab
     handles = [seen.modules[name].register_forward_hook(partial(keep, name)) for name in names]
     generator = torch.Generator().manual_seed(0)
     try:
-        with torch.inference_mode(False), torch.enable_grad(), evaluation_mode(network):
-            scores = class_scores(seen.run(lambda shape, **kind: torch.randn(shape, generator=generator).to(**kind)))
-            found = torch.autograd.grad(scores.sum(), list(outputs.values()), allow_unused=True)
+        fits = refuse_what_does_not_fit(network, seen.asked)
+        with torch.inference_mode(False), fits, torch.enable_grad(), evaluation_mode(network), Tape() as tape:
+            output = seen.run(lambda shape, **kind: torch.randn(shape, generator=generator).to(**kind))
+            scores = class_scores(tape.before_ending(output)[0])
+            # Weighed at random, because the two scores that one logit gives always have the same sum.
+            weighed = scores * torch.randn(scores.shape, generator=generator).to(scores)
+            found = torch.autograd.grad(weighed.sum(), list(outputs.values()), allow_unused=True)
     finally:
         for handle in handles:
             handle.remove()
@@ -232,21 +237,22 @@ def _without_way_to_scores(network: nn.Module, seen: _Seen, class_scores: Callab
 
 
 def _with_recommendation(
-    layers: Sequence[LayerInfo], modules: dict[str, nn.Module], spatial: tuple[int, ...]
+    layers: Sequence[LayerInfo], modules: dict[str, nn.Module], spatial: tuple[int, ...], classes: int
 ) -> tuple[LayerInfo, ...]:
     """Mark the deepest layer whose grid is fine enough to place a finding, or the deepest that has a grid at all.
 
     Normalisation, layers that hand their input on, and the linear layers within a transformer's block are passed over,
     as is a layer that runs more than once: what stands before or around them is the better name for the same place.
+    From a 1 × 1 convolution to the class scores on, a layer holds scores rather than features.
     """
     able = [
         layer
-        for layer in layers
+        for layer in layers[: _head(layers, modules, classes)]
         if layer.problem is None
         and layer.calls == 1
         and not isinstance(modules[layer.name], (*_NORMS, *_PASSING, nn.Linear))
     ]
-    fine = [layer for layer in able if _is_fine(layer.grid, spatial)]
+    fine = [layer for layer in able if is_fine(layer.grid, spatial)]
     if not able:
         return tuple(layers)
     best = (fine or able)[-1]
@@ -259,7 +265,25 @@ def _with_recommendation(
     return tuple(replace(layer, reason=reason) if layer is best else layer for layer in layers)
 
 
-def _is_fine(grid: Sequence[int], spatial: Sequence[int]) -> bool:
+def _count_scores(output: Any) -> int:
+    """Count the scores that a network returns; 0 where that is no list of scores."""
+    try:
+        return output_scores(output).shape[1]
+    except GradCamError:
+        return 0
+
+
+def _head(layers: Sequence[LayerInfo], modules: dict[str, nn.Module], classes: int) -> int:
+    """Find the 1 × 1 convolution to the class scores that some networks end in before they pool."""
+    last = [
+        number for number, layer in enumerate(layers) if isinstance(modules[layer.name], CONVOLUTIONS) and layer.calls
+    ]
+    if last and layers[last[-1]].channels == classes and prod(modules[layers[last[-1]].name].kernel_size) == 1:  # type: ignore[arg-type]
+        return last[-1]
+    return len(layers)
+
+
+def is_fine(grid: Sequence[int], spatial: Sequence[int]) -> bool:
     """Tell whether a grid can place a finding; along an axis of few voxels no grid can have more cells than that."""
     return all(cells >= min(FEWEST_CELLS, side) for cells, side in zip(grid, spatial, strict=True))
 

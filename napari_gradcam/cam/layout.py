@@ -86,7 +86,7 @@ def find_layout(network: nn.Module, name: str, module: nn.Module, output: Any, i
                     "another layer."
                 )
             return _of_grid(network, name, module, tuple(output.shape[1:]), spatial)
-        if output.ndim == 3:
+        if output.ndim == 3 and is_transformer(network) and not isinstance(module, _CHANNELS_FIRST):
             return _of_tokens(network, name, output.shape[1], spatial)
     raise GradCamError(
         f"The layer “{name}” gives no feature maps ({_described(output)}); choose a convolutional layer."
@@ -98,7 +98,7 @@ def _of_grid(
 ) -> Layout:
     """Tell ``(channel, *grid)`` from ``(*grid, channel)``."""
     first, last = Layout(shape[1:]), Layout(shape[:-1], channel_axis=-1)
-    if isinstance(module, _CHANNELS_LAST):
+    if _is_channels_last(module, shape):
         return last
     # A pool to one cell lies on no grid of patches, and needs none: the survey says that it has no place.
     if not is_transformer(network) or isinstance(module, _CHANNELS_FIRST) or prod(first.grid) == 1:
@@ -111,6 +111,13 @@ def _of_grid(
         f"It cannot be told which axes of the layer “{name}” are the grid: it gives {_sizes(shape)} for an input of "
         f"{_sizes(spatial)}; choose another layer of the same stage."
     )
+
+
+def _is_channels_last(module: nn.Module, shape: tuple[int, ...]) -> bool:
+    """Tell a layer that works on the last axis; torchvision's LayerNorm2d is a LayerNorm that works on the first."""
+    if isinstance(module, nn.LayerNorm):
+        return module.normalized_shape[-1] == shape[-1] and (type(module) is nn.LayerNorm or shape[0] != shape[-1])
+    return isinstance(module, nn.Linear)
 
 
 def _of_tokens(network: nn.Module, name: str, tokens: int, spatial: tuple[int, ...]) -> Layout:

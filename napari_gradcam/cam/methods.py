@@ -23,12 +23,11 @@ if TYPE_CHECKING:
     """Pauses with how many of how many forward passes are done; returns maps ``(target, *grid)``."""
 
 BOXES = (8, 7, 6)
-"""Boxes along each axis that occlusion may cut an input into; the number that divides the input best is taken."""
+"""Boxes along each axis that occlusion may cut an input into; the number that divides the axis best is taken."""
 
 
 ROUNDING = 1e-5
-"""A score that changes by less than this share of the largest score has not changed: it was computed in another
-batch."""
+"""Differences smaller than this share of what they are taken from are rounding: nothing has changed."""
 
 
 class Sample(Protocol):
@@ -73,13 +72,11 @@ def gradcam_plus_plus(activations: Tensor, gradients: Tensor) -> Tensor:
     Chattopadhay et al., "Grad-CAM++: Generalized Gradient-based Visual Explanations for Deep Convolutional Networks",
     WACV 2018, equations 5 and 19. The paper differentiates exp(y); there exp(y) cancels in α and remains as one factor
     of the whole map. It is left out, because it overflows at y = 89 and carries no place. α is 0 where its denominator
-    is.
+    is not positive, which activations below 0 can bring about: the paper's are not, after a ReLU.
     """
     cells = (slice(None), slice(None), *(None,) * (activations.ndim - 2))
     # G² cancels; squares and cubes of small gradients would vanish, and those of large ones overflow.
     below = 2 + activations.flatten(2).sum(dim=2)[cells] * gradients
-    # Where the gradient is not positive ReLU(G) is 0, so a denominator that vanishes or changes its sign there is no
-    # matter.
     alpha = torch.where((below > 0) & (gradients > 0), 1 / torch.where(below > 0, below, 1), 0)
     return _weighted((alpha * gradients.relu()).flatten(2).sum(dim=2), activations)
 
@@ -107,21 +104,23 @@ def xgradcam(activations: Tensor, gradients: Tensor) -> Tensor:
     """XGrad-CAM: Σ_k w_k A^k, w_k = Σ_i A_ki G_ki / Σ_i A_ki.
 
     Fu et al., "Axiom-based Grad-CAM: Towards Accurate Visualization and Explanation of CNNs", BMVC 2020, equation 7. w
-    is 0 for a channel whose activations sum to 0, which has no centre to weigh by.
+    is 0 for a channel whose activations sum to 0 but for rounding, as those of a normalised one do: it has no centre to
+    weigh by.
     """
     sums = activations.flatten(2).sum(dim=2)
     products = (activations * gradients).flatten(2).sum(dim=2)
-    return _weighted(torch.where(sums != 0, products / torch.where(sums != 0, sums, 1), 0), activations)
+    has_centre = sums.abs() > ROUNDING * activations.abs().flatten(2).sum(dim=2)
+    return _weighted(torch.where(has_centre, products / torch.where(has_centre, sums, 1), 0), activations)
 
 
 def eigencam(activations: Tensor) -> Tensor:
     """Eigen-CAM: A v, v the first right singular vector of A as a matrix of cells by channels.
 
     Muhammad and Yeasin, "Eigen-CAM: Class Activation Map using Principal Components", IJCNN 2020, equation 3. As in the
-    paper, which does not centre A. The sign of a singular vector is free: it is taken so that the map's sum is
-    positive. The map is the same for every class.
+    paper, which does not centre A; it takes no ReLU, which the engine does. The sign of a singular vector is free: it
+    is taken so that the map's sum is positive. The map is the same for every class.
     """
-    cells = activations.flatten(2).transpose(1, 2).double()
+    cells = activations.flatten(2).transpose(1, 2).cpu().double()
     # The eigenvectors of the smaller of AᵀA and AAᵀ give the same map as an SVD of A, which needs far more memory.
     if cells.shape[1] >= cells.shape[2]:
         vector = torch.linalg.eigh(cells.transpose(1, 2) @ cells).eigenvectors[..., -1:]
@@ -130,7 +129,7 @@ def eigencam(activations: Tensor) -> Tensor:
         values, vectors = torch.linalg.eigh(cells @ cells.transpose(1, 2))
         flat = vectors[..., -1] * values[..., -1:].clamp(min=0).sqrt()
     flat = torch.where(flat.sum(dim=1, keepdim=True) < 0, -flat, flat)
-    return flat.to(activations.dtype).reshape(len(activations), *activations.shape[2:])
+    return flat.to(activations).reshape(len(activations), *activations.shape[2:])
 
 
 def scorecam(sample: Sample, targets: Sequence[int]) -> Steps:
@@ -138,20 +137,20 @@ def scorecam(sample: Sample, targets: Sequence[int]) -> Steps:
 
     Wang et al., "Score-CAM: Score-Weighted Visual Explanations for Convolutional Neural Networks", CVPR Workshops 2020,
     algorithm 1. The paper subtracts the score of a baseline input, which the softmax cancels. A channel that is the
-    same everywhere has no M and no weight. The mask reaches the input, so the whole network runs for each channel.
+    same everywhere has no M and no weight. The mask reaches the input, so the whole network runs for each channel. The
+    weights are positive and sum to 1: the map is not empty where nothing speaks for the class.
     """
     channels = sample.activations[0]
-    low, high = channels.flatten(1).amin(dim=1), channels.flatten(1).amax(dim=1)
-    alive = torch.nonzero(high > low)[:, 0]
+    spatial, mode = sample.inputs.shape[2:], linear_mode(channels.ndim - 1)
+    alive = torch.nonzero(channels.flatten(1).amax(dim=1) > channels.flatten(1).amin(dim=1))[:, 0]
     scores = []
-    cells = (slice(None), *(None,) * (channels.ndim - 1))
     step = sample.at_once(inputs=True)
     for start in range(0, len(alive), step):
         yield start, len(alive)
-        chosen = alive[start : start + step]
-        masks = (channels[chosen] - low[chosen][cells]) / (high - low)[chosen][cells]
-        masks = nn.functional.interpolate(masks[:, None], sample.inputs.shape[2:], mode=_linear(channels.ndim - 1))
-        scores.append(sample.score(sample.inputs * masks)[:, list(targets)])
+        masks = nn.functional.interpolate(channels[alive[start : start + step]][:, None], spatial, mode=mode)
+        low, high = masks.flatten(1).amin(dim=1), masks.flatten(1).amax(dim=1)
+        cells = (slice(None), *(None,) * channels.ndim)
+        scores.append(sample.score(sample.inputs * ((masks - low[cells]) / (high - low)[cells]))[:, list(targets)])
     weights = channels.new_zeros(len(targets), len(channels))
     if scores:
         weights[:, alive] = torch.cat(scores).softmax(dim=0).T
@@ -180,26 +179,27 @@ def ablationcam(sample: Sample, targets: Sequence[int]) -> Steps:
 
 
 def occlusion(sample: Sample, targets: Sequence[int]) -> Steps:
-    """Occlusion: how far the score falls when a box of the input is filled with the input's mean.
+    """Occlusion: how far the score falls when a box of the input is filled with the mean of the input, all channels.
 
     Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014, section 4.2, by MONAI's
     ``OcclusionSensitivity``, which is told to leave the scores as they are. Boxes stand side by side, 6 to 8 along each
-    axis, and the map has one cell for each; the target layer plays no part.
+    axis (fewer, or one for each voxel, along a very short one), and the map has one cell for each; the target layer
+    plays no part.
     """
     from napari_gradcam.cam.occluding import occluded_scores
 
     spatial = sample.inputs.shape[2:]
-    boxes = [_boxes_along(side) for side in spatial]
-    sizes = [ceil(side / n) for side, n in zip(spatial, boxes, strict=True)]
+    sizes = [_box_along(side) for side in spatial]
+    boxes = [ceil(side / size) for side, size in zip(spatial, sizes, strict=True)]
     occluded = yield from occluded_scores(sample.score, sample.inputs, sizes, sample.at_once(inputs=True))
     # At the middle of each cell, where no box that was shifted at the border plays a part.
     occluded = nn.functional.interpolate(occluded, boxes, mode="nearest-exact")[0]
     return _fall(sample, occluded.flatten(1).T).T.reshape(occluded.shape)[list(targets)]
 
 
-def _boxes_along(side: int) -> int:
-    """Choose into how many boxes an axis is cut: the number that leaves the least of a last one to shift back."""
-    return min(BOXES, key=lambda n: ceil(side / n) * n - side) if side >= max(BOXES) else side
+def _box_along(side: int) -> int:
+    """Choose the size of a box along an axis: the one of which the last box has the least to be shifted back."""
+    return min((ceil(side / n) for n in BOXES), key=lambda size: ceil(side / size) * size - side)
 
 
 def _fall(sample: Sample, scores: Tensor) -> Tensor:
@@ -213,7 +213,8 @@ def _weighted(weights: Tensor, activations: Tensor) -> Tensor:
     return torch.einsum("bk...,bk->b...", activations, weights)
 
 
-def _linear(dims: int) -> str:
+def linear_mode(dims: int) -> str:
+    """Give PyTorch's name of linear interpolation along so many axes."""
     return ("linear", "bilinear", "trilinear")[dims - 1]
 
 

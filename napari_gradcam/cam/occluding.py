@@ -73,15 +73,15 @@ def occluded_scores(
     for side, size in zip(inputs.shape[2:], sizes, strict=True):
         total *= -(-side // size)
     news: SimpleQueue[int | Tensor | BaseException] = SimpleQueue()
-    stop = False
+    goes_on: SimpleQueue[bool] = SimpleQueue()
     done = 0
 
     def before(count: int) -> None:
         nonlocal done
-        if stop:
-            raise _Stopped
         news.put(done)
         done += count
+        if not goes_on.get():
+            raise _Stopped
 
     def work() -> None:
         try:
@@ -109,6 +109,7 @@ def occluded_scores(
             if isinstance(message, Tensor):
                 return message
             yield message, total
+            goes_on.put(True)
     finally:
-        stop = True
+        goes_on.put(False)
         thread.join()

@@ -86,15 +86,20 @@ class Classifier:
     notices: tuple[str, ...] = ()
 
     @cached_property
-    def _survey(self) -> tuple[LayerInfo, ...]:
-        return self._surveyed(self.input_shape)
+    def _surveys(self) -> dict[tuple[int, ...], tuple[LayerInfo, ...]]:
+        return {}
 
-    def _surveyed(self, shape: tuple[int, ...]) -> tuple[LayerInfo, ...]:
-        layers = survey(self.network, shape, self.head.class_scores)
+    def layers_for(self, shape: tuple[int, ...]) -> tuple[LayerInfo, ...]:
+        """List the network's layers as :meth:`layers` does, for inputs of a shape ``(channel, *spatial)``."""
+        if shape not in self._surveys:
+            self._surveys[shape] = self._marked(survey(self.network, shape, self.head.class_scores))
+        return self._surveys[shape]
+
+    def _marked(self, layers: tuple[LayerInfo, ...]) -> tuple[LayerInfo, ...]:
         if self.declared_layer is None:
             return layers
-        told = "The target layer that the model's own metadata name."
-        return tuple(replace(layer, reason=told if layer.name == self.declared_layer else None) for layer in layers)
+        reason = "The target layer that the model's own metadata name."
+        return tuple(replace(layer, reason=reason if layer.name == self.declared_layer else None) for layer in layers)
 
     def layers(self, volume: Volume | None = None) -> tuple[LayerInfo, ...]:
         """List the network's layers in the order they finish, one of them recommended with its reason.
@@ -103,7 +108,7 @@ class Classifier:
         ----------
         volume
             A scan: the sizes of the layers' cells are told in mm on it, and grids are those that it leads to. Without
-            one the network runs once on zeros of its declared size, the first time.
+            one they are those of the declared input. The network runs once on zeros, the first time for each shape.
 
         Raises
         ------
@@ -111,16 +116,19 @@ class Classifier:
             If the scan does not fit the preprocessing, or the network its input.
         """
         if volume is None:
-            return self._survey
+            return self.layers_for(self.input_shape)
         prepared = prepare_example(volume, self.preprocess, self.slice_rule.plane if self.spatial_dims == 2 else None)
-        shape = tuple(prepared.tensor.shape[1:])
-        layers = self._survey if shape == self.input_shape else self._surveyed(shape)
+        layers = self.layers_for(tuple(prepared.tensor.shape[1:]))
         return on_scan(layers, voxel_sizes(prepared.affines[0])[: self.spatial_dims])
 
-    @cached_property
+    @property
     def default_layer(self) -> str:
-        """The target layer that is taken when none is asked for: the bundle's own, else the survey's recommendation."""
-        return self.declared_layer or recommended(self.layers()).name
+        """The target layer for inputs of the declared shape: the bundle's own, else the survey's recommendation."""
+        return self.default_layer_for(self.input_shape)
+
+    def default_layer_for(self, shape: tuple[int, ...]) -> str:
+        """Name the target layer that is taken when none is asked for, for inputs ``(channel, *spatial)``."""
+        return self.declared_layer or recommended(self.layers_for(shape)).name
 
     def class_index(self, target: str | int) -> int:
         """Index of a class given by name or index.

@@ -19,7 +19,8 @@ from napari_gradcam.cam import (
     maps_of,
     output_scores,
 )
-from napari_gradcam.cam.engine import INPUT, fused, noisy_copies
+from napari_gradcam.cam.engine import noisy_copies
+from napari_gradcam.cam.results import INPUT, fused
 from napari_gradcam.errors import GradCamError
 
 if TYPE_CHECKING:
@@ -375,8 +376,8 @@ def test_ablation_of_a_layer_that_runs_twice_replaces_its_last_run() -> None:
 def test_progress_only_goes_forward_and_ends_at_or_below_the_total(
     method: str, layers: str | list[str], smooth: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("napari_gradcam.cam.engine.samples_at_once", lambda *_: 2)
-    monkeypatch.setattr("napari_gradcam.cam.engine.MOST_ABLATED", 2)
+    monkeypatch.setattr("napari_gradcam.cam.asking.samples_at_once", lambda *_: 2)
+    monkeypatch.setattr("napari_gradcam.cam.asking.MOST_ABLATED", 2)
     steps = list(class_activation_steps(Small(), inputs(), layers, [0, 1], method, smooth=smooth))
     shares = [done / total for done, total in steps]
     assert len(steps) >= 4
@@ -390,8 +391,8 @@ def test_progress_only_goes_forward_and_ends_at_or_below_the_total(
 def test_closing_the_steps_leaves_the_network_untouched(
     method: str, after: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("napari_gradcam.cam.engine.samples_at_once", lambda *_: 1)
-    monkeypatch.setattr("napari_gradcam.cam.engine.MOST_ABLATED", 1)
+    monkeypatch.setattr("napari_gradcam.cam.asking.samples_at_once", lambda *_: 1)
+    monkeypatch.setattr("napari_gradcam.cam.asking.MOST_ABLATED", 1)
     network, batch = Small().train(), inputs()
     before = state(network)
     steps = class_activation_steps(network, batch, "two", [0], method)
