@@ -537,3 +537,31 @@ def test_progress_stays_within_its_total(dims: int, method: str) -> None:
     steps = list(explain_steps(volume, classifier, "finding", method))
     assert all(0 <= step.done <= step.total for step in steps)
     assert all(step.stage for step in steps)
+
+
+def test_the_layer_recommended_is_that_for_the_scan_and_not_for_the_declared_size() -> None:
+    # Declared at 32 pixels “pool” has 4 cells a side; this scan is read at 16, where it has 2 and “relu” has 4.
+    volume = scan(np.eye(3), spacing=(4.0, 4.0, 4.0))
+    classifier = deep(3, ResizeWithPadOrCrop((16, 16, 16)))
+    assert classifier.default_layer == "pool"
+    assert explain(volume, classifier, "finding").layer == "relu"
+    assert [layer.name for layer in classifier.layers(volume) if layer.reason] == ["relu"]
+
+
+def test_completeness_is_that_of_each_layer() -> None:
+    class Two(Deep):
+        def __init__(self) -> None:
+            super().__init__(3)
+            self.last = nn.Tanh()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(self.last(self.pool(self.relu(self.mean(x)))).flatten(1).mean(dim=1, keepdim=True))
+
+    network = Two()
+    classifier = Classifier(
+        network, ResizeWithPadOrCrop((64, 48, 40)), ("calm", "finding"), Head(2, "softmax"), 3, (1, 32, 32, 32)
+    )
+    fused = explain(scan(np.eye(3), spacing=(4.0, 4.0, 4.0)), classifier, "finding", layer=["relu", "last"])
+    assert fused.parts["relu"].completeness is None
+    assert fused.parts["last"].completeness == pytest.approx(0, abs=1e-5)
+    assert fused.completeness == fused.parts["last"].completeness

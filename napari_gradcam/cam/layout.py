@@ -98,10 +98,11 @@ def _of_grid(
 ) -> Layout:
     """Tell ``(channel, *grid)`` from ``(*grid, channel)``."""
     first, last = Layout(shape[1:]), Layout(shape[:-1], channel_axis=-1)
-    if _is_channels_last(module, shape):
-        return last
+    axis = _channel_axis(module, shape)
+    if axis is not None:
+        return last if axis == -1 else first
     # A pool to one cell lies on no grid of patches, and needs none: the survey says that it has no place.
-    if not is_transformer(network) or isinstance(module, _CHANNELS_FIRST) or prod(first.grid) == 1:
+    if not is_transformer(network) or prod(first.grid) == 1:
         return first
     grids = _possible_grids(network, spatial)
     fitting = [layout for layout in (first, last) if layout.grid in grids]
@@ -113,11 +114,15 @@ def _of_grid(
     )
 
 
-def _is_channels_last(module: nn.Module, shape: tuple[int, ...]) -> bool:
-    """Tell a layer that works on the last axis; torchvision's LayerNorm2d is a LayerNorm that works on the first."""
-    if isinstance(module, nn.LayerNorm):
-        return module.normalized_shape[-1] == shape[-1] and (type(module) is nn.LayerNorm or shape[0] != shape[-1])
-    return isinstance(module, nn.Linear)
+def _channel_axis(module: nn.Module, shape: tuple[int, ...]) -> int | None:
+    """Tell the channels' axis by the kind of a layer, 1 or -1; None where its kind does not say."""
+    if isinstance(module, nn.LayerNorm) and type(module) is not nn.LayerNorm:
+        # torchvision's LayerNorm2d is one that works on the first axis.
+        fitting = [axis for axis, size in ((1, shape[0]), (-1, shape[-1])) if size == module.normalized_shape[-1]]
+        return fitting[0] if len(fitting) == 1 else None
+    if isinstance(module, _CHANNELS_LAST):
+        return -1
+    return 1 if isinstance(module, _CHANNELS_FIRST) else None
 
 
 def _of_tokens(network: nn.Module, name: str, tokens: int, spatial: tuple[int, ...]) -> Layout:

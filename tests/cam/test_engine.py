@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
@@ -436,3 +437,43 @@ def test_the_map_of_a_method_without_a_layer_is_called_that_of_the_input() -> No
     result = class_activation_map(Small(), inputs(), "of no meaning", [0], "occlusion")
     assert list(result.layers) == [INPUT]
     assert result.maps.shape == (2, 1, 8, 8)
+
+
+def test_occlusion_stands_still_while_it_pauses() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()).train()
+    runs = []
+    handle = network[0].register_forward_hook(lambda *_: runs.append(1))
+    steps = class_activation_steps(network, torch.randn(1, 1, 64, 64), "1", [0], "occlusion")
+    next(steps)
+    before = len(runs)
+    time.sleep(0.2)
+    assert len(runs) == before
+    assert network.training
+    assert not network[0]._forward_pre_hooks
+    steps.close()
+    handle.remove()
+
+
+def test_xgradcam_gives_a_normalised_channel_no_weight() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(1, 3, 3), nn.InstanceNorm2d(3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2)
+    )
+    result = class_activation_map(network, torch.randn(1, 1, 12, 12), "1", [0], "xgradcam", signed=True)
+    assert result.maps.abs().max() == 0
+
+
+@pytest.mark.parametrize("targets", [[1.0], ["lesion"], [None]])
+def test_targets_that_are_no_indices_are_refused(targets: list[Any]) -> None:
+    network = nn.Sequential(nn.Conv2d(1, 2, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    with pytest.raises(GradCamError, match="give a list of class indices"):
+        class_activation_map(network, torch.randn(1, 1, 4, 4), "0", targets)
+    with pytest.raises(GradCamError, match="cannot be smoothed over -3 copies"):
+        class_activation_map(network, torch.randn(1, 1, 4, 4), "0", [0], smooth=-3)
+
+
+def test_a_buffer_that_is_no_number_is_named() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    network[1].running_var.fill_(float("nan"))
+    with pytest.raises(GradCamError, match=r"first in “1\.running_var”"):
+        class_activation_map(network, torch.randn(1, 1, 4, 4), "0", [0])

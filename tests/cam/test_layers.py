@@ -8,6 +8,7 @@ from monai.networks.nets import Classifier, DenseNet, DenseNet121, EfficientNetB
 from torch import nn
 
 from napari_gradcam.cam import on_scan, recommended, survey
+from napari_gradcam.classifiers.scores import Head
 from napari_gradcam.errors import GradCamError
 
 NETWORKS = {
@@ -170,7 +171,7 @@ def test_a_layer_that_runs_twice_or_only_hands_on_is_not_recommended() -> None:
             self.relu, self.norm, self.drop = nn.ReLU(), nn.BatchNorm2d(4), nn.Dropout(0.5)
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.drop(self.norm(self.relu(self.two(self.relu(self.one(x)))))).mean(dim=(2, 3))
+            return self.drop(self.norm(self.relu(self.two(self.relu(self.one(x)))))).mean(dim=(2, 3))[:, :3]
 
     layers = survey(Shared(), (1, 8, 8))
     assert recommended(layers).name == "two"
@@ -209,3 +210,39 @@ def test_a_torchscript_network_is_refused_with_what_to_use_instead() -> None:
 def test_a_network_without_layers_of_its_own_is_said_to_have_none(network: nn.Module) -> None:
     with pytest.raises(GradCamError, match="has no layer with a grid"):
         recommended(survey(network, (1, 8, 8)))
+
+
+def test_a_one_by_one_head_before_the_pool_is_not_recommended() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 2, 1), nn.AdaptiveAvgPool2d(1))
+    assert recommended(survey(network, (1, 8, 8))).name == "1"
+    # A 1 × 1 convolution to as many features as it likes is none.
+    features = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 8, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    assert recommended(survey(nn.Sequential(features, nn.Linear(8, 2)), (1, 8, 8))).name == "0.1"
+
+
+class PooledTokens(nn.Module):
+    """Patches of 4 with a class token, all of them averaged for the scores."""
+
+    def __init__(self, scores: int, ends_in_softmax: bool) -> None:
+        super().__init__()
+        self.patches, self.norm = nn.Conv2d(1, 6, 4, stride=4), nn.LayerNorm(6)
+        self.block, self.head, self.ends_in_softmax = (
+            nn.Sequential(nn.Linear(6, 6)),
+            nn.Linear(6, scores),
+            ends_in_softmax,
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        tokens = self.patches(x).flatten(2).transpose(1, 2)
+        tokens = torch.cat([torch.zeros_like(tokens[:, :1]), tokens], dim=1)
+        scores = self.head(self.norm(self.block(tokens)).mean(dim=1))
+        return scores.softmax(dim=1) if self.ends_in_softmax else scores
+
+
+@pytest.mark.parametrize(("scores", "ends_in_softmax"), [(1, False), (2, False), (3, True)])
+def test_tokens_reach_the_scores_of_any_head(scores: int, ends_in_softmax: bool) -> None:
+    # The two scores of one logit, and the probabilities of a softmax, have a sum that no token moves.
+    head = Head(max(scores, 2), "softmax" if scores > 1 else "sigmoid")
+    layers = survey(PooledTokens(scores, ends_in_softmax), (1, 16, 16), head.class_scores)
+    assert recommended(layers).name == "block"
+    assert next(layer for layer in layers if layer.name == "block").problem is None

@@ -387,3 +387,20 @@ def test_shapes_that_leave_it_open_are_refused_with_a_sentence(shape: tuple[int,
 def test_what_is_no_tensor_of_numbers_is_no_feature_map(output: object) -> None:
     with pytest.raises(GradCamError, match="gives no feature maps"):
         find_layout(nn.Sequential(), "x", nn.Identity(), output, torch.zeros(1, 1, 8, 8))
+
+
+def test_a_layer_norm_of_channels_first_is_read_as_such() -> None:
+    class LayerNorm2d(nn.LayerNorm):  # as torchvision's ConvNeXt has it
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+    network = nn.Sequential(nn.Conv2d(1, 6, 2, stride=2), LayerNorm2d(6), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    assert class_activation_map(network, torch.randn(1, 1, 16, 24), "1", [0]).maps.shape == (1, 1, 8, 12)
+
+
+def test_channels_before_flattened_cells_are_not_taken_for_tokens() -> None:
+    # 64 channels of 27 cells: as tokens the channels would lie on a grid of 4 × 4 × 4.
+    body = nn.Sequential(nn.Conv3d(1, 64, 4, stride=4), nn.Flatten(2))
+    network = nn.Sequential(body, nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(64, 2))
+    with pytest.raises(GradCamError, match="gives no feature maps"):
+        class_activation_map(network, torch.randn(1, 1, 12, 12, 12), "0.1", [0])

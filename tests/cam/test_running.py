@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from napari_gradcam.cam import Network, capture, class_activation_map, output_scores, survey
 from napari_gradcam.cam.running import device_called
@@ -206,3 +207,51 @@ def test_the_scores_alone_need_no_layer() -> None:
 
 def test_a_network_without_parameters_runs_where_the_cpu_is() -> None:
     assert Network(nn.Sequential(nn.ReLU()), output_scores).place == torch.device("cpu")
+
+
+class SliceBySlice(nn.Module):
+    """A 2D network that reads a volume slice by slice, as multiple-instance classifiers do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(1, 3, 3, padding=1), nn.Linear(3, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        batch, _, depth, height, width = x.shape
+        slices = self.conv(x.transpose(1, 2).reshape(batch * depth, 1, height, width)).relu()
+        return self.head(slices.reshape(batch, depth, 3, height, width).mean(dim=(1, 3, 4)))
+
+
+def test_a_2d_convolution_in_a_3d_network_is_laid_out_by_its_own_rank() -> None:
+    network, inputs = SliceBySlice().eval(), torch.randn(2, 1, 4, 6, 6)
+    torch.testing.assert_close(Network(network, output_scores).scores(inputs), network(inputs).detach())
+
+
+def test_inputs_take_the_precision_of_the_weights() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 2, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    assert class_activation_map(network, torch.randn(1, 1, 4, 4).double(), "0", [0]).maps.dtype is torch.float32
+
+
+class Checkpointed(nn.Module):
+    """Its tail runs again for the gradients; dropout and batch norm would tell in which mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 4, 3)
+        self.tail = nn.Sequential(nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5), nn.ReLU())
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = checkpoint(self.tail, self.conv(x), use_reentrant=False)
+        return self.head(x.mean(dim=(2, 3)))
+
+
+def test_a_checkpointed_tail_runs_again_in_evaluation_mode() -> None:
+    torch.manual_seed(0)
+    network, inputs = Checkpointed().train(), torch.randn(2, 1, 9, 9)
+    statistics = network.tail[1].running_mean.clone()
+    maps = class_activation_map(network, inputs, "conv", [0, 1], signed=True).maps
+    torch.testing.assert_close(network.tail[1].running_mean, statistics, rtol=0, atol=0)
+    assert network.tail[2].training
+    network.eval()
+    torch.testing.assert_close(class_activation_map(network, inputs, "conv", [0, 1], signed=True).maps, maps)
