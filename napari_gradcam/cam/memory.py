@@ -22,7 +22,7 @@ SHARE = 0.5
 MOST_AT_ONCE = 8
 """Samples in one batch at most.
 
-A slice of 224² through a DenseNet121 took .81, .67, .67 and .89 times the floor in batches of 2, 4, 8 and 16 on two cores.
+A slice of 224² through a DenseNet121 took .81, .67, .67 and .89 times the floor in batches of 2, 4, 8 and 16.
 """
 
 
