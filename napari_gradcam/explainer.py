@@ -16,6 +16,7 @@ from napari_gradcam.cam.engine import check_method, drained, layers_named
 from napari_gradcam.cam.memory import samples_at_once
 from napari_gradcam.cam.running import device_called
 from napari_gradcam.classifiers.preprocessing import cut, prepare_slices, prepare_volume
+from napari_gradcam.errors import GradCamError
 from napari_gradcam.explanation import Explanation, Progress
 from napari_gradcam.inference import Answer, Request, run_network
 from napari_gradcam.placing import Placed, fields_of, place_slices, place_volume
@@ -110,7 +111,11 @@ def _with_layers(request: Request, classifier: Classifier, prepared: Prepared) -
     """Take the layer that is best for what was prepared where none was asked for; that may need a survey."""
     if request.layers is not None:
         return request
-    return request._replace(layers=[classifier.default_layer_for(tuple(prepared.tensor.shape[1:]))])
+    try:
+        layer = classifier.default_layer_for(tuple(prepared.tensor.shape[1:]))
+    except GradCamError:
+        layer = classifier.default_layer  # the run itself says best what is wrong with its input
+    return request._replace(layers=[layer])
 
 
 def _explain_volume(volume: Volume, classifier: Classifier, request: Request) -> Generator[Progress, None, Explanation]:

@@ -378,7 +378,7 @@ def test_the_record_holds_the_method_its_unit_and_how_well_the_evidence_adds_up(
     record = record_of(result, tmp_path / "out")
     assert (record["method"], record["unit"], record["signed"]) == ("gradcam", "logit units", False)
     assert 0 <= record["completeness_error"] < 1e-4
-    assert "evidence over the layer = logit − bias" in result.stdout
+    assert "the evidence sums to logit − bias" in result.stdout
     given = ("--method", "eigencam", "--layer", "features.conv0", "--out", tmp_path / "eigen")
     result = run("explain", scan, "--model", bundle, *given)
     record = record_of(result, tmp_path / "eigen")

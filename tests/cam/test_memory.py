@@ -86,7 +86,7 @@ def test_a_network_that_looks_at_its_values_has_no_estimate() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fit", "expected"), [(0, 1), (0.5, 1), (1, 1), (3, 3), (3.9, 3), (16, 16), (1000, MOST_AT_ONCE)]
+    ("fit", "expected"), [(0, 1), (0.5, 1), (1, 1), (3, 3), (3.9, 3), (8, 8), (1000, MOST_AT_ONCE)]
 )
 def test_samples_at_once_follow_the_free_memory(free, fit: float, expected: int) -> None:
     needed = activation_bytes(network(), (1, 8, 8))
