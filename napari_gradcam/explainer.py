@@ -100,8 +100,9 @@ def explain_steps(
         Before each stage; one forward pass cannot be interrupted.
     """
     wanted = None if target is None else classifier.class_index(target)
-    of_layer = check_method(method, signed).of_layer
-    layers = layers_named(layer) if layer is not None and of_layer else None if of_layer else []
+    layers = None if layer is None else layers_named(layer)
+    if not check_method(method, signed).of_layer:
+        layers = []
     request = Request(wanted, method, layers, signed, smooth, device_called(device))
     run = _explain_volume if classifier.spatial_dims == 3 else _explain_slices
     return (yield from run(volume, classifier, request))
@@ -113,8 +114,10 @@ def _with_layers(request: Request, classifier: Classifier, prepared: Prepared) -
         return request
     try:
         layer = classifier.default_layer_for(tuple(prepared.tensor.shape[1:]))
-    except GradCamError:
-        layer = classifier.default_layer  # the run itself says best what is wrong with its input
+    except GradCamError as error:
+        if error.__cause__ is None:
+            raise  # no layer has a grid
+        layer = classifier.default_layer  # the network does not take the input: its run says best why
     return request._replace(layers=[layer])
 
 
@@ -197,7 +200,7 @@ def _explanation(
             *told,
             *worth_notices(volume, place.coarse, fields, spread, place.heatmap, named, name),
             *answer_notices(request, runs[0], name, completeness),
-            *layer_notices(layer, runs[0], place, classifier.spatial_dims),
+            *layer_notices(layer, runs[0], placed, classifier.spatial_dims),
             *volume.notices,
             *classifier.notices,
         )

@@ -133,28 +133,29 @@ def answer_notices(request: Request, answer: Answer, target: str, completeness: 
     return tuple(notices)
 
 
-def layer_notices(layer: str, answer: Answer, placed: Placed, dims: int) -> tuple[str, ...]:
-    """Say where the layer's grid is too coarse to place a finding, or the layer ran more than once.
+def layer_notices(layer: str, answer: Answer, placed: Mapping[str, Placed], dims: int) -> tuple[str, ...]:
+    """Say where a layer's grid is too coarse to place a finding, or a layer ran more than once.
 
     Parameters
     ----------
     layer
-        Name of the layer, or of several that were fused.
+        Name of the layer; of several that were fused, all of them are told of.
     answer
         What the network answered.
     placed
-        The layer's map; of its axes the first `dims` are the network's.
+        Each layer's map; of its axes the first `dims` are the network's.
     """
     notices = []
-    cells = placed.coarse.shape[:dims]
-    calls = answer.found.layers[layer].calls if layer in answer.found.layers else 1
-    if calls > 1:
-        notices.append(f"The layer “{layer}” runs {calls} times in the network; the map is of its last run.")
-    if layer != INPUT and not is_fine(cells, answer.input_shape):
-        grid, mm = " × ".join(map(str, cells)), words.size(cell_size(placed.coarse_affine)[:dims])
-        notices.append(
-            f"The layer “{layer}” has a grid of only {grid} cells, each {mm}: the map is too coarse to place a finding."
-        )
+    for name in [layer] if layer in answer.found.layers else answer.found.layers:
+        cells, calls = placed[name].coarse.shape[:dims], answer.found.layers[name].calls
+        if calls > 1:
+            notices.append(f"The layer “{name}” runs {calls} times in the network; the map is of its last run.")
+        if name != INPUT and not is_fine(cells, answer.input_shape):
+            grid, mm = " × ".join(map(str, cells)), words.size(cell_size(placed[name].coarse_affine)[:dims])
+            notices.append(
+                f"The layer “{name}” has a grid of only {grid} cells, each {mm}: "
+                "its map is too coarse to place a finding."
+            )
     return tuple(notices)
 
 

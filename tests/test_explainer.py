@@ -293,6 +293,14 @@ def test_a_grid_too_coarse_to_place_a_finding_says_so() -> None:
     assert any("only 3 × 3 × 3 cells" in notice for notice in result.notices)
 
 
+def test_every_coarse_layer_of_several_is_told_of() -> None:
+    classifier = deep(3, ResizeWithPadOrCrop((24, 24, 24)))
+    notices = explain(scan(np.eye(3), spacing=(4.0, 4.0, 4.0)), classifier, "finding", layer=["relu", "pool"]).notices
+    coarse = [notice for notice in notices if "too coarse" in notice]
+    assert len(coarse) == 1
+    assert coarse[0].startswith("The layer “pool” has a grid of only 3 × 3 × 3 cells")
+
+
 # What it is worth
 
 

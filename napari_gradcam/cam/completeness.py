@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
     from napari_gradcam.cam.capture import Capture
 
+CANCELLED = 1e-2
+"""A difference smaller than this share of its numbers has lost two of single precision's seven digits."""
+
 
 @dataclass(frozen=True, eq=False)
 class Completeness:
@@ -43,12 +46,13 @@ class Completeness:
 
     @property
     def relative_error(self) -> float:
-        """The largest |total − expected|, as a share of the largest of |expected|, |logit|, |bias| and magnitude / 10.
+        """The largest |total − expected| as a share of |expected|.
 
-        Not of `expected` alone: where score and bias are nearly the same, or much evidence for and against cancels, the
-        difference is single precision's rounding.
+        Where score and bias, or evidence for and against, cancel to less than :data:`CANCELLED` of the numbers that
+        went in, what remains is single precision's rounding: there it is a share of that part of them.
         """
-        scale = torch.stack([self.expected.abs(), self.logit.abs(), self.bias.abs(), self.magnitude / 10]).amax(dim=0)
+        went_in = torch.stack([self.logit.abs(), self.bias.abs(), self.magnitude]).amax(dim=0)
+        scale = torch.maximum(self.expected.abs(), CANCELLED * went_in)
         off = (self.total - self.expected).abs() / scale.clamp(min=torch.finfo(torch.float32).tiny)
         return float(off.max()) if off.numel() else 0.0
 

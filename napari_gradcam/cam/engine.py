@@ -221,15 +221,15 @@ def _layers_maps(
     maps: dict[str, list[Tensor]] = {name: [] for name in captured.layers}
     # A network that checkpoints runs parts of itself again for the gradients: in evaluation mode, as the first time.
     with torch.inference_mode(False), torch.no_grad(), evaluation_mode(captured.network.module):
-        for target in targets:
-            gradients = captured.gradients(target) if method.needs == "gradients" else {}
-            if gradients and ledger is not None:
+        if method.needs == "activations":  # the same map for every class
+            for name, layer in captured.layers.items():
+                maps[name] = [cast("Tensor", method.function(layer.activations))] * len(targets)
+        for target in targets if method.needs == "gradients" else ():
+            gradients = captured.gradients(target)
+            if ledger is not None:
                 ledger.enter(target, gradients)
             for name, layer in captured.layers.items():
-                arguments = (layer.activations, *([gradients[name]] if gradients else []))
-                found = method.function(*arguments)
-                assert isinstance(found, Tensor)
-                maps[name].append(found)
+                maps[name].append(cast("Tensor", method.function(layer.activations, gradients[name])))
         return {name: _stacked(found, captured.layers[name].activations) for name, found in maps.items()}
 
 

@@ -201,7 +201,8 @@ def _legend(explanation: Explanation, style: HeatStyle | None, room: float) -> l
     if style is None:
         return wrapped("No positive evidence for this class: nothing is painted.", room, BODY)
     text = (
-        f"Evidence for “{explanation.target}” (logit units, raw), painted from {style.threshold:.0%} of the maximum on"
+        f"{words.method(explanation)} for “{explanation.target}” (raw, {words.unit(explanation)}), "
+        f"painted from {style.threshold:.0%} of the maximum on"
     )
     return wrapped(text, room, BODY)
 

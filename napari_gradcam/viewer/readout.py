@@ -32,7 +32,7 @@ def result(explanation: Explanation, volume: Volume, look: Look) -> Result:
         facts=(
             ("Class", f"{explanation.target}, {words.probability(explanation.scores[explanation.target])}"),
             ("Hottest point", "none" if explanation.is_empty else words.hottest_point(explanation, volume)),
-            ("Raw maximum", words.number(peak.value)),
+            ("Raw maximum", f"{words.number(peak.value)} {words.unit(explanation)}"),
             ("Cell", words.size(explanation.cell_size)),
             ("Layer", f"{explanation.layer}, {words.method(explanation)}"),
         ),

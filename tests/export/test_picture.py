@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -110,8 +111,14 @@ def test_nothing_is_painted_below_the_threshold_and_one_scale_holds_for_all(
 
 def test_the_colour_bar_says_the_unit_and_the_raw_maximum(volume: Volume, explanation: Explanation) -> None:
     page = overlay_page(explanation, volume)
-    assert any("Evidence for “lesion” (logit units, raw)" in text for text in texts(page))
+    assert any("Grad-CAM for “lesion” (raw, logit units)" in text for text in texts(page))
     assert [label.get_text() for label in page.figure.axes[3].get_xticklabels()] == ["0", "0.0332", "0.083"]
+
+
+def test_each_method_is_captioned_with_its_own_unit(volume: Volume, explanation: Explanation) -> None:
+    page = overlay_page(replace(explanation, method="eigencam"), volume)
+    assert any("Eigen-CAM for “lesion” (raw, units of the layer's activations)" in text for text in texts(page))
+    assert not any("logit units" in text for text in texts(page))
 
 
 def test_the_text_names_class_probability_layer_method_cells_and_purpose(

@@ -128,7 +128,7 @@ def test_a_run_adds_a_heat_map_goes_to_the_hottest_point_and_tells_what_was_foun
     facts = dict(result.facts)
     assert facts["Hottest point"] == "R 24.0 A 42.0 I 12.0 mm"
     assert facts["Class"] == "lesion, 0.980"
-    assert facts["Raw maximum"] == "0.08"
+    assert facts["Raw maximum"] == "0.08 logit units"
     assert facts["Cell"] == "4.0 × 4.0 × 6.0 mm"
     assert result.sentences == ()
     assert scanned.dock.shown["classes"]["lesion"] == "lesion (0.980)"
