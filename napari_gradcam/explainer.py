@@ -17,9 +17,10 @@ from napari_gradcam.cam.memory import samples_at_once
 from napari_gradcam.cam.running import device_called
 from napari_gradcam.classifiers.preprocessing import cut, prepare_slices, prepare_volume
 from napari_gradcam.errors import GradCamError
-from napari_gradcam.explanation import Explanation, Progress
+from napari_gradcam.explanation import Explanation
 from napari_gradcam.inference import Answer, Request, run_network
 from napari_gradcam.placing import Placed, fields_of, place_slices, place_volume
+from napari_gradcam.progress import Progress
 from napari_gradcam.worth import answer_notices, layer_notices, worth_notices
 
 if TYPE_CHECKING:

@@ -33,15 +33,6 @@ METHODS: Mapping[str, str] = MappingProxyType(
 
 
 @dataclass(frozen=True)
-class Progress:
-    """How far a run has come: `done` of `total` equal steps, and what is being done now."""
-
-    done: int
-    total: int
-    stage: str
-
-
-@dataclass(frozen=True)
 class Peak:
     """The hottest voxel of a heat map."""
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from napari_gradcam.cam import Network, capture, maps_of_steps
 from napari_gradcam.classifiers.scores import already_probabilities
 from napari_gradcam.errors import GradCamError
-from napari_gradcam.explanation import METHODS, Progress
+from napari_gradcam.explanation import METHODS
+from napari_gradcam.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from psygnal import Signal, SignalGroup
 
-from napari_gradcam.explanation import Progress
+from napari_gradcam.progress import Progress
 from napari_gradcam.viewer.look import Look
 from napari_gradcam.volumes.orientation import Plane
 

@@ -11,7 +11,8 @@ from napari.layers import Image
 from napari.utils.notifications import notification_manager
 
 from napari_gradcam.errors import GradCamError
-from napari_gradcam.explanation import METHODS, Explanation, Progress
+from napari_gradcam.explanation import METHODS, Explanation
+from napari_gradcam.progress import Progress
 from napari_gradcam.samples import sample_classifiers
 from napari_gradcam.viewer import readout, steps
 from napari_gradcam.viewer.contract import Choice, DockView, Job, Jobs, Steps, Tone, choices_of

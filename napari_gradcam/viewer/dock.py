@@ -32,7 +32,7 @@ from napari_gradcam.viewer.parts import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari_gradcam.explanation import Progress
+    from napari_gradcam.progress import Progress
     from napari_gradcam.viewer.look import Look
     from napari_gradcam.volumes.orientation import Plane
 

@@ -10,7 +10,7 @@ from superqt.utils import GeneratorWorker
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from napari_gradcam.explanation import Progress
+    from napari_gradcam.progress import Progress
     from napari_gradcam.viewer.contract import Job, Steps
 
 

@@ -30,7 +30,7 @@ from napari_gradcam.volumes.orientation import Plane
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from napari_gradcam.explanation import Progress
+    from napari_gradcam.progress import Progress
     from napari_gradcam.viewer.contract import Choice
 
 SHOWN_SCORES = 6

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from napari_gradcam.explanation import Progress
+from napari_gradcam.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Generator

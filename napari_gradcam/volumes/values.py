@@ -96,6 +96,13 @@ def _rescale(out: NDArray[Any], stored: NDArray[Any], scaling: Scaling) -> None:
         out[...] = stored.astype(np.float64) * slope + intercept
 
 
+def brightness(color: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Give the brightness of colours, ``(..., 3)``: the Y of YBR_FULL (DICOM PS3.3 C.7.6.3.1.2, after ITU-R BT.601)."""
+    # 16 binary digits behind the point, rounded: exact at black, white and every grey.
+    red, green, blue = (color[..., channel].astype(np.uint32) for channel in range(3))
+    return ((19595 * red + 38470 * green + 7471 * blue + 32768) >> 16).astype(np.uint8)
+
+
 def finite(array: NDArray[Any], label: str) -> tuple[NDArray[Any], tuple[str, ...]]:
     """Set what is no number to zero, and say in a notice how much of it there was.
 

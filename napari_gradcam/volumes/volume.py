@@ -47,7 +47,8 @@ class Volume:
     Attributes
     ----------
     array
-        Values, shape ``(i, j, k)``, in the scan's own units (HU for CT) after rescale slope and intercept.
+        Values, shape ``(i, j, k)``, in the scan's own units (HU for CT) after rescale slope and intercept; of a scan
+        in colours, their brightness.
     affine
         Voxel index to RAS+ mm, 4 × 4 float64; a gantry tilt keeps its shear here.
     modality
@@ -63,11 +64,14 @@ class Volume:
     in_patient_space
         Whether the file says where in the patient the scan lies. Where it does not, the affine's directions are a
         convention for the screen: no orientation letter may be shown and no position may be named.
+    color
+        The colours of a scan that has some, ``(i, j, k, 3)``, red, green and blue from 0 to 255; else None.
 
     Raises
     ------
     GradCamError
-        If the array is not three-dimensional, is empty, or the affine is not an invertible 4 × 4.
+        If the array is not three-dimensional, is empty, or the affine is not an invertible 4 × 4, or the colours are
+        not those of the array.
     """
 
     array: NDArray[Any]
@@ -78,6 +82,7 @@ class Volume:
     source: tuple[Path, ...] = ()
     notices: tuple[str, ...] = field(default=())
     in_patient_space: bool = True
+    color: NDArray[np.uint8] | None = None
 
     def __post_init__(self) -> None:
         """Refuse what is no volume; keep the affine as float64."""
@@ -90,6 +95,10 @@ class Volume:
             )
         if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine)) < 1e-12:
             raise GradCamError(f"{label} has no usable affine: give an invertible 4 × 4 from voxel index to RAS+ mm.")
+        if self.color is not None and (self.color.shape != (*self.array.shape, 3) or self.color.dtype != np.uint8):
+            raise GradCamError(
+                f"{label} has colours of another size or type than its voxels; give uint8, (i, j, k, 3)."
+            )
         affine.setflags(write=False)
         object.__setattr__(self, "affine", affine)
 

@@ -12,7 +12,7 @@ from napari.components import ViewerModel
 from napari.utils.notifications import notification_manager
 
 from napari_gradcam.errors import GradCamError
-from napari_gradcam.explanation import Progress
+from napari_gradcam.progress import Progress
 from napari_gradcam.viewer import controller as module
 from napari_gradcam.viewer.contract import Choice, Tone
 from napari_gradcam.viewer.controller import NO_MODEL, NO_SCAN, Controller, Work

@@ -10,7 +10,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QLabel
 
 from napari_gradcam import words
-from napari_gradcam.explanation import Progress
+from napari_gradcam.progress import Progress
 from napari_gradcam.viewer.contract import Choice, Result, Tone
 from napari_gradcam.viewer.dock import Dock
 from napari_gradcam.viewer.look import Look

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from napari_gradcam.explanation import Progress
+from napari_gradcam.progress import Progress
 from napari_gradcam.viewer.contract import Job
 from napari_gradcam.viewer.jobs import QtJobs
 
