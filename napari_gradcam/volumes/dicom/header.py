@@ -1,0 +1,270 @@
+"""The header of one DICOM file: the values that reading needs, and where its pixels lie."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+
+from pydicom import dcmread
+from pydicom.charset import convert_encodings
+from pydicom.dataelem import DataElement_from_raw, RawDataElement
+from pydicom.dataset import Dataset
+from pydicom.filereader import read_file_meta_info
+from pydicom.tag import BaseTag
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
+
+from napari_gradcam.errors import GradCamError
+from napari_gradcam.volumes.dicom.walk import PIXELS, UNDEFINED, Element, tags_of, walk
+from napari_gradcam.volumes.wording import reason
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from pydicom import FileDataset
+
+SEQUENCES = (
+    *("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence", "ModalityLUTSequence"),
+    *("RealWorldValueMappingSequence", "SequenceOfUltrasoundRegions", "DirectoryRecordSequence"),
+    *("RedPaletteColorLookupTableDescriptor", "SegmentedRedPaletteColorLookupTableData"),
+)
+"""What only pydicom reads: a file that has one of these is not walked."""
+
+KEYWORDS = (
+    *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"),
+    *("PatientName", "PatientID", "PatientBirthDate", "StudyDescription", "SeriesDescription", "SeriesNumber"),
+    *("SpecificCharacterSet", "Modality", "ImageType", "PatientPosition", "InstanceNumber"),
+    *("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "BitsAllocated"),
+    *("BitsStored", "HighBit", "PixelRepresentation", "NumberOfFrames", "PixelPaddingValue"),
+    *("PixelPaddingRangeLimit", "RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth"),
+    *("ExtendedOffsetTable", "ExtendedOffsetTableLengths"),
+    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "ImagerPixelSpacing", "SliceThickness"),
+    *("EchoTime", "EchoNumbers", "TemporalPositionIdentifier", "TriggerTime", "DiffusionBValue", "InversionTime"),
+    *("AcquisitionNumber", "AcquisitionDateTime", "AcquisitionTime", "ContentTime", "ComplexImageComponent"),
+    *("FlipAngle", "NominalPercentageOfCardiacPhase", "AcquisitionDate", "ContentDate"),
+)
+"""The values that are kept of a header."""
+
+LARGEST_INFLATED = 4 << 30
+"""Bytes of a deflated file, unpacked; more than this is no picture."""
+
+_TAGS = tags_of(KEYWORDS)
+_TAG_OF = {keyword: tag for tag, keyword in _TAGS.items()}
+_STRANGE = frozenset(tags_of(SEQUENCES))
+_SOP_CLASS, _META_SOP_CLASS = _TAG_OF["SOPClassUID"], 0x00020002
+_CHARACTER_SET = _TAG_OF["SpecificCharacterSet"]
+_PREAMBLE = 128
+_DEFER_BYTES = 1 << 16
+_FRAGMENT, _FRAGMENTS_END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
+
+
+class Pixels(NamedTuple):
+    """Where the pixels of a file lie: their element, and the offset and length of its value in bytes."""
+
+    keyword: str
+    start: int
+    length: int
+
+    @property
+    def is_encapsulated(self) -> bool:
+        """Whether the value is a row of fragments up to a delimiter (PS3.5, section A.4)."""
+        return self.length == UNDEFINED
+
+    @property
+    def is_deflated(self) -> bool:
+        """Whether the pixels are packed with the rest of the file, and have no place in it."""
+        return self.start < 0
+
+
+class Header:
+    """The values of a DICOM file that are in :data:`KEYWORDS` or :data:`SEQUENCES`.
+
+    Attributes
+    ----------
+    path
+        The file.
+    syntax
+        Transfer Syntax UID (0002,0010); of a file without a meta header, as the rest of it was found to be.
+    pixels
+        Where its pixels lie; None where it has none.
+    """
+
+    def __init__(
+        self, path: Path, syntax: str, pixels: Pixels | None, source: Mapping[int, Element] | FileDataset
+    ) -> None:
+        self.path, self.syntax, self.pixels = path, syntax, pixels
+        self._source = source
+        self._values: dict[str, Any] = {}
+
+    def get(self, keyword: str, default: Any = None) -> Any:
+        """Give a value as pydicom converts it, or `default` where it is absent.
+
+        Raises
+        ------
+        Exception
+            Of any type, by pydicom, where the value is damaged.
+        """
+        if keyword not in self._values:
+            self._values[keyword] = self._converted(keyword)
+        value = self._values[keyword]
+        return default if value is None else value
+
+    def told(self, keyword: str) -> str:
+        """Give a value that only describes, on one line; "" where it is missing or damaged."""
+        try:
+            value = self.get(keyword)
+            return "" if value is None else " ".join(str(value).split())
+        except Exception:  # pydicom converts a value when it is asked for, and raises any type on a damaged one
+            return ""
+
+    @property
+    def sop_class(self) -> str:
+        """Name of the kind of object, "" where the file does not say."""
+        return UID(self.told("SOPClassUID")).name
+
+    def _converted(self, keyword: str) -> Any:
+        if isinstance(self._source, Dataset):
+            return self._source.get(keyword)
+        tag = _TAG_OF.get(keyword, 0)
+        if tag not in self._source:
+            return None
+        vr, value = self._source[tag]
+        if vr == "US or SS":  # an implicit file leaves it to the pixels
+            vr = "SS" if self.get("PixelRepresentation") == 1 else "US"
+        character_set = self._source.get(_CHARACTER_SET)
+        return _convert(tag, vr, value, character_set.value if character_set and vr in _TEXT else b"")
+
+
+_TEXT = frozenset(("LO", "LT", "PN", "SH", "ST", "UC", "UT"))
+
+
+@lru_cache(maxsize=1 << 14)
+def _convert(tag: int, vr: str, value: bytes, character_set: bytes) -> Any:
+    """Convert a value by pydicom; most values are the same in all files of a series."""
+    encodings = convert_encodings([one.strip() for one in character_set.decode("ascii", "replace").split("\\")])
+    raw = RawDataElement(BaseTag(tag), vr, len(value), value, 0, False, True)
+    return DataElement_from_raw(raw, encodings).value
+
+
+def read_header(path: Path) -> Header:
+    """Read the header of a DICOM file.
+
+    Raises
+    ------
+    GradCamError
+        If the file is damaged or shorter than it says.
+    """
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            header = _walked(path, file, size) or _parsed(path)
+            if header.pixels is not None and not header.pixels.is_deflated:
+                _check_whole(file, size, header.pixels)
+    except GradCamError:
+        raise
+    except OSError as error:
+        raise GradCamError(f"“{path}” cannot be read ({error.strerror or error}): check the file.") from error
+    except Exception as error:  # pydicom raises a dozen types on damaged files
+        raise GradCamError(f"“{path}” is cut short or damaged ({reason(error)}): copy or export it again.") from error
+    return header
+
+
+def parsed(path: Path) -> FileDataset:
+    """Read a file by pydicom; its large elements follow when they are asked for, but those of a deflated file."""
+    dataset = dcmread(path, force=True, defer_size=_DEFER_BYTES)
+    if dataset.file_meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+        dataset = dcmread(path)  # what was deferred could not be found again in the packed file
+    return dataset
+
+
+def _walked(path: Path, file: BinaryIO, size: int) -> Header | None:
+    found = walk(file, size, _TAGS, _STRANGE)
+    if found is None:
+        return None
+    pixels = None
+    if found.pixels is not None:
+        tag, start, length = found.pixels
+        pixels = Pixels(PIXELS[tag], start, length)
+    if _SOP_CLASS not in found.elements and _META_SOP_CLASS in found.elements:
+        found.elements[_SOP_CLASS] = found.elements[_META_SOP_CLASS]
+    return Header(path, found.syntax, pixels, found.elements)
+
+
+def _parsed(path: Path) -> Header:
+    _refuse_bomb(path)
+    dataset = parsed(path)
+    sop_class = dataset.file_meta.get("MediaStorageSOPClassUID", "")
+    if not len(dataset) and "Directory" not in UID(sop_class).name:
+        raise EOFError("it holds no DICOM elements")
+    if "SOPClassUID" not in dataset and sop_class:
+        dataset.SOPClassUID = sop_class  # as the walk does
+    syntax, pixels = _syntax(path, dataset), None
+    for keyword in PIXELS.values():
+        if keyword in dataset:
+            element: Any = dataset.get_item(keyword, keep_deferred=True)
+            start = -1 if syntax == DeflatedExplicitVRLittleEndian else getattr(element, "value_tell", 0)
+            pixels = Pixels(keyword, start, getattr(element, "length", UNDEFINED))
+            del dataset[keyword]
+    return Header(path, syntax, pixels, dataset)
+
+
+def _refuse_bomb(path: Path) -> None:
+    """Refuse a deflated file that unpacks to more than any picture, before pydicom unpacks it."""
+    with path.open("rb") as file:
+        if file.read(_PREAMBLE + 4)[_PREAMBLE:] != b"DICM":
+            return
+    meta = read_file_meta_info(path)
+    if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+        return
+    unpacked, inflate = 0, zlib.decompressobj(-zlib.MAX_WBITS)
+    with path.open("rb") as file:
+        # The group length element takes 12 bytes and counts what follows it (PS3.10, section 7.1).
+        file.seek(_PREAMBLE + 4 + 12 + int(meta.get("FileMetaInformationGroupLength", 0)))
+        while block := file.read(1 << 16):
+            while block:
+                unpacked += len(inflate.decompress(block, 1 << 24))
+                block = inflate.unconsumed_tail
+                if unpacked > LARGEST_INFLATED:
+                    raise EOFError("it unpacks to more than any picture holds")
+
+
+def _syntax(path: Path, dataset: FileDataset) -> str:
+    """Say how the file is packed; of one without a meta header, as the rest of it was found to be."""
+    syntax = dataset.file_meta.get("TransferSyntaxUID")
+    if syntax:
+        return str(syntax)
+    if len(dataset.file_meta):
+        raise GradCamError(
+            f"“{path}” does not say how its pixels are packed (no Transfer Syntax UID): export it again."
+        )
+    implicit, little = dataset.original_encoding
+    if implicit:
+        return str(ImplicitVRLittleEndian)
+    return str(ExplicitVRLittleEndian if little else ExplicitVRBigEndian)
+
+
+def _check_whole(file: BinaryIO, size: int, pixels: Pixels) -> None:
+    """Prove that the file is as long as its pixels; decoders make up what is missing."""
+    if not pixels.is_encapsulated:
+        missing = pixels.start + pixels.length - size
+        if missing > 0:
+            raise EOFError(f"{missing:,} bytes of its pixel data are missing")
+        return
+    at = pixels.start
+    while True:
+        file.seek(at)
+        head = file.read(8)
+        tag = head[:4]
+        if tag == _FRAGMENTS_END:
+            return
+        if tag != _FRAGMENT or len(head) < 8:
+            raise EOFError("its compressed pixel data have no end")
+        at += 8 + int.from_bytes(head[4:], "little")
