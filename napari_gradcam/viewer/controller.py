@@ -16,7 +16,7 @@ from napari_gradcam.progress import Progress
 from napari_gradcam.samples import sample_classifiers
 from napari_gradcam.viewer import readout, steps
 from napari_gradcam.viewer.contract import Choice, DockView, Job, Jobs, Steps, Tone, choices_of
-from napari_gradcam.viewer.layers import is_overlay, volume_of
+from napari_gradcam.viewer.layers import is_overlay, is_scan_of, may_be_scan, read_layer
 from napari_gradcam.viewer.look import Look
 from napari_gradcam.viewer.overlay import HeatMapOverlay
 from napari_gradcam.viewer.planes import go_to, plane_in_sight, show_plane
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
 
     from napari_gradcam.classifiers import Classifier
+    from napari_gradcam.volumes import Volume
     from napari_gradcam.volumes.orientation import Plane
 
 KEPT_EXPLANATIONS = 8
@@ -38,6 +39,7 @@ DEFAULT = ""
 
 NO_SCAN = "Open a scan first: drop a NIfTI file or a DICOM folder on the window, or File > Open Sample > Grad-CAM."
 NO_MODEL = "Choose a model first: a MONAI bundle as a folder or a zip file."
+CHANGED = "Layer “{}” was changed while it was explained: explain it again."
 
 
 class Request(NamedTuple):
@@ -80,6 +82,7 @@ class Controller:
         self._overlays: dict[str, HeatMapOverlay] = {}
         self._shown: dict[str, tuple[Request, Explanation]] = {}
         self._kept: OrderedDict[Request, Explanation] = OrderedDict()
+        self._volumes: dict[str, Volume] = {}
         self._look = Look()
         self._wanted = Request("", self._models[0].key if self._models else "", next(iter(METHODS)))
         self._running_on = ""
@@ -138,14 +141,15 @@ class Controller:
         """Explain what was picked: from what is kept, or by a run."""
         request = self._wanted
         layer = self._scans().get(request.scan)
-        volume = volume_of(layer) if layer is not None else None
         if layer is None or not request.model:
             self._dock.say(NO_SCAN if layer is None else NO_MODEL, Tone.ERROR)
-        elif volume is None:
-            self._dock.say(
-                f"Layer “{layer.name}” has no patient geometry; open the file with the Grad-CAM reader.", Tone.ERROR
-            )
-        elif request in self._kept:
+            return
+        try:
+            volume = self._read(layer)
+        except GradCamError as error:
+            self._dock.say(str(error), Tone.ERROR)
+            return
+        if request in self._kept:
             self._jobs.drop()
             self._stop()
             self._show(request, self._kept[request])
@@ -156,6 +160,15 @@ class Controller:
                 steps.loaded_and_explained, self._work.load, self._work.explain, request.model, classifier, *arguments
             )
             self._start(work, partial(self._on_explained, request), request.scan)
+
+    def _read(self, layer: Image) -> Volume:
+        """Give the scan of a layer; what was explained of one that the layer no longer holds is forgotten."""
+        volume, scan = read_layer(layer), _key(layer)
+        if self._volumes.get(scan) is not volume:
+            self._volumes[scan] = volume
+            for request in [request for request in self._kept if request.scan == scan]:
+                del self._kept[request]
+        return volume
 
     # What the person did in the dock
 
@@ -208,7 +221,7 @@ class Controller:
     def _on_inserted(self, event: Any) -> None:
         layer = event.value
         layer.events.name.connect(self._on_layers)
-        if volume_of(layer) is not None:
+        if isinstance(layer, Image) and not is_overlay(layer) and may_be_scan(layer):
             self._wanted = self._wanted._replace(scan=_key(layer))
         self._on_layers()
 
@@ -218,6 +231,8 @@ class Controller:
         for gone in self._overlays.keys() - scans.keys():
             self._overlays.pop(gone).close()
             self._shown.pop(gone, None)
+        for gone in self._volumes.keys() - scans.keys():
+            del self._volumes[gone]
         for request in [request for request in self._kept if request.scan not in scans]:
             del self._kept[request]
         if self._running_on and self._running_on not in scans:
@@ -225,6 +240,7 @@ class Controller:
         if self._wanted.scan not in scans:
             self._wanted = self._wanted._replace(scan=next(reversed(scans), ""))
         self._dock.set_scans([Choice(layer.name, key) for key, layer in scans.items()], self._wanted.scan)
+        self._on_order()
         self._show_result()
         self._show_classes()
 
@@ -256,7 +272,11 @@ class Controller:
     def _on_explained(self, request: Request, answer: tuple[Classifier, Explanation]) -> None:
         classifier, explanation = answer
         self._on_loaded(request.model, classifier)
-        if request.scan not in self._scans():
+        scan = self._scans().get(request.scan)
+        if scan is None:
+            return
+        if not is_scan_of(scan, self._volumes[request.scan]):
+            self._dock.say(CHANGED.format(scan.name), Tone.ERROR)
             return
         self._kept[request] = self._kept[request._replace(target=explanation.target)] = explanation
         while len(set(map(id, self._kept.values()))) > KEPT_EXPLANATIONS:
@@ -321,12 +341,10 @@ class Controller:
 
     def _show_result(self) -> None:
         shown = self._shown.get(self._wanted.scan)
-        scan = self._scans().get(self._wanted.scan)
-        volume = volume_of(scan) if scan is not None else None
-        if shown is None or volume is None:
+        if shown is None:
             self._dock.set_result(None)
         else:
-            self._dock.set_result(readout.result(shown[1], volume, self._look))
+            self._dock.set_result(readout.result(shown[1], self._volumes[self._wanted.scan], self._look))
 
     def _scans(self) -> dict[str, Image]:
         """List the layers that may be scans, by key."""

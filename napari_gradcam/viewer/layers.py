@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.utils.colormaps import Colormap, DirectLabelColormap, ensure_colormap
 
+from napari_gradcam.errors import GradCamError
+from napari_gradcam.viewer import foreign
 from napari_gradcam.viewer.look import BANDS, Look
+from napari_gradcam.viewer.world import data_to_world, usable
 from napari_gradcam.volumes.orientation import DISPLAY_AXES, DisplayGrid
 from napari_gradcam.volumes.volume import Volume
 from napari_gradcam.volumes.window import grey_limits
@@ -47,7 +50,77 @@ def scan_layer(volume: Volume) -> FullLayerData:
 
 
 def volume_of(layer: Layer) -> Volume | None:
-    """Give the scan that our reader kept with a layer, or None: the layer's place in the patient is unknown."""
+    """Give the scan of a layer, the same one for as long as the layer stays what it is; None where it holds none.
+
+    Of our own layers, and copies of them, the scan that was kept; of any other what :func:`read_layer` makes of it.
+    """
+    try:
+        return read_layer(layer)
+    except GradCamError:
+        return None
+
+
+def read_layer(layer: Layer) -> Volume:
+    """Give the scan of a layer; values that are loaded or computed as they are looked at are read here.
+
+    Raises
+    ------
+    GradCamError
+        If the layer holds no scan.
+    """
+    kept = _kept(layer)
+    return kept if kept is not None and foreign.shows(layer, kept) else foreign.read_layer(layer, kept)
+
+
+def may_be_scan(layer: Layer) -> bool:
+    """Whether a layer can be read as a scan; looks at its type and shape, and reads nothing."""
+    kept = _kept(layer)
+    if kept is not None and foreign.shows(layer, kept):
+        return True
+    try:
+        foreign.place_of(layer, kept)
+    except GradCamError:
+        return False
+    return True
+
+
+def is_scan_of(layer: Layer, volume: Volume) -> bool:
+    """Whether a scan that a layer was read as is still what the layer holds; reads nothing."""
+    kept = _kept(layer)
+    if kept is not None and foreign.shows(layer, kept):
+        return kept is volume
+    return foreign.is_read_as(layer, volume, kept)
+
+
+def world_to_patient(layer: Layer) -> NDArray[np.float64] | None:
+    """Give the last three axes of napari's world, in the layer's units, to RAS+ mm as the layer lies in them, 4 × 4.
+
+    None where the layer does not say where in the patient it lies, or has two axes. Reads no voxel.
+    """
+    kept = _kept(layer)
+    if kept is not None and foreign.shows(layer, kept):
+        affine, placed = DisplayGrid.of(kept).affine, kept.in_patient_space
+    else:
+        try:
+            affine, placed, _ = foreign.place_of(layer, kept)
+        except GradCamError:
+            return None
+    drawn = usable(data_to_world(layer)[-4:, -4:]) if placed and layer.ndim > 2 else None
+    return None if drawn is None else affine @ np.linalg.inv(drawn)
+
+
+def index_in_layer(layer: Layer, index: tuple[int, int, int]) -> NDArray[np.float64]:
+    """Turn a voxel of a scan's native grid into one of its layer's data, of as many axes as that has."""
+    kept = _kept(layer)
+    if kept is not None and foreign.shows(layer, kept):
+        return DisplayGrid.of(kept).index_to_display(index)
+    position = np.zeros(max(3, layer.ndim))
+    position[-3:] = index
+    return position[-layer.ndim :]
+
+
+def _kept(layer: Layer) -> Volume | None:
+    """Give the scan that our reader kept with a layer, or with the one that this was made from."""
     kept = layer.metadata.get(METADATA)
     volume = kept.get(SCAN) if isinstance(kept, dict) else None
     return volume if isinstance(volume, Volume) else None
@@ -91,7 +164,7 @@ def heat_layer(explanation: Explanation, source: Layer, look: Look) -> FullLayer
         "metadata": {METADATA: {EXPLANATION: explanation}},
         **geometry(source),
     }
-    return heat_data(explanation), settings, "image"
+    return heat_data(explanation, source), settings, "image"
 
 
 def bands_layer(explanation: Explanation, source: Layer, look: Look) -> FullLayerData:
@@ -105,18 +178,22 @@ def bands_layer(explanation: Explanation, source: Layer, look: Look) -> FullLaye
         "metadata": {METADATA: {EXPLANATION: explanation}},
         **geometry(source),
     }
-    return band_data(explanation, look), settings, "labels"
+    return band_data(explanation, source, look), settings, "labels"
 
 
-def heat_data(explanation: Explanation) -> NDArray[np.float32]:
-    """View a heat map's raw values on the display grid."""
-    grid = DisplayGrid.from_affine(explanation.affine, explanation.heatmap.shape)
-    return grid.to_display(explanation.heatmap)
+def heat_data(explanation: Explanation, source: Layer) -> NDArray[np.float32]:
+    """View a heat map's raw values on the grid of the scan's layer: our display grid, or a foreign layer's own axes."""
+    heatmap, kept = explanation.heatmap, _kept(source)
+    # The explanation tells on which of the two it is: the layer's data may have been changed since.
+    if kept is not None and heatmap.shape == kept.shape and np.array_equal(explanation.affine, kept.affine):
+        return DisplayGrid.of(kept).to_display(heatmap)
+    ones = (1,) * (source.ndim - heatmap.ndim)
+    return heatmap.reshape((*ones, *heatmap.shape)[-source.ndim :])
 
 
-def band_data(explanation: Explanation, look: Look) -> NDArray[np.uint8]:
-    """Count the bands of a heat map on the display grid; 0 is below the first one."""
-    heat, top = heat_data(explanation), look.top(explanation)
+def band_data(explanation: Explanation, source: Layer, look: Look) -> NDArray[np.uint8]:
+    """Count the bands of a heat map on the grid of the scan's layer; 0 is below the first one."""
+    heat, top = heat_data(explanation, source), look.top(explanation)
     bands = np.zeros_like(heat, dtype=np.uint8)
     # np.digitize gives the same numbers ten times slower: it searches, and makes int64.
     for edge in BANDS:

@@ -1,7 +1,7 @@
 """R L A P S I at the sides of the canvas, through napari's public overlays.
 
-The letters are shown where they are known to be true: in 2D, in one of the three planes of the display grid, and only
-while every visible scan is one that was read in patient space.
+The letters are shown where they are known to be true: in 2D, across napari's world axes, and only while every visible
+scan says where in the patient it lies.
 """
 
 from __future__ import annotations
@@ -9,18 +9,27 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, ref
 
+import numpy as np
 from napari.components.overlays import TextOverlay
 from napari.layers import Image
 
 from napari_gradcam.viewer.current import current_viewer
-from napari_gradcam.viewer.layers import is_overlay, volume_of
-from napari_gradcam.volumes.orientation import DisplayGrid, Letters, Plane
+from napari_gradcam.viewer.layers import is_overlay, world_to_patient
+from napari_gradcam.viewer.world import data_to_world
+from napari_gradcam.volumes.orientation import Letters, direction_letters
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
+    from napari.layers import Layer
 
 _POSITIONS = {"left": "middle_left", "right": "middle_right", "top": "top_center", "bottom": "bottom_center"}
 _FONT_SIZE = 16
+
+STRAIGHT = 1e-5
+"""A slice that leans by less than this share of its step is called straight."""
+
+_TELLING = ("visible", "data", "scale", "translate", "rotate", "shear", "affine", "axis_labels", "units", "metadata")
+"""Events of a layer after which other letters may be true."""
 
 _installed: WeakKeyDictionary[ViewerModel, OrientationLetters] = WeakKeyDictionary()
 
@@ -51,11 +60,15 @@ class OrientationLetters:
             emitter.connect(self.update)
         viewer.layers.events.inserted.connect(self._watch_added)
         for layer in viewer.layers:
-            layer.events.visible.connect(self.update)
+            self._watch(layer)
         self.update()
 
     def _watch_added(self, event: Any) -> None:
-        event.value.events.visible.connect(self.update)
+        self._watch(event.value)
+
+    def _watch(self, layer: Layer) -> None:
+        for name in _TELLING if isinstance(layer, Image) else ():
+            getattr(layer.events, name).connect(self.update)
 
     def update(self, event: Any = None) -> None:
         """Show the letters of the plane in sight, or none where they would not be known to be true."""
@@ -108,17 +121,24 @@ def letters_in_sight(viewer: ViewerModel) -> Letters | None:
 
 
 def _drawn(layer: Image, order: list[int]) -> Letters | None:
-    """Give the letters of one scan for display axes in the order sliced, downwards, to the right."""
-    volume = volume_of(layer)
-    if volume is None or not volume.in_patient_space:
+    """Give the letters of one scan for napari's world axes in the order sliced, downwards, to the right."""
+    to_patient = world_to_patient(layer)
+    if to_patient is None or not _sliced_straight(layer, order[0]):
         return None
-    grid = DisplayGrid.of(volume)
-    sliced, down, right = order
-    plane = next(plane for plane in Plane if plane.dims_order[0] == sliced)
-    letters = grid.letters(plane)
-    if plane.dims_order[1:] == (down, right):
-        return letters
-    return Letters(left=letters.top, right=letters.bottom, top=letters.left, bottom=letters.right)
+    _, down, right = (to_patient[:3, axis] for axis in order)
+    return Letters(
+        direction_letters(-right), direction_letters(right), direction_letters(-down), direction_letters(down)
+    )
+
+
+def _sliced_straight(layer: Image, sliced: int) -> bool:
+    """Whether the slices of a layer lie across a world axis: napari draws others without their rotation."""
+    linear = np.abs(data_to_world(layer)[-4:-1, -4:-1])
+    along = int(linear[sliced].argmax())
+    largest = STRAIGHT * linear[sliced, along]
+    across_world = np.delete(linear[:, along], sliced)
+    across_data = np.delete(linear[sliced], along)
+    return bool(across_world.max() <= largest and across_data.max() <= largest)
 
 
 def _key(side: str) -> str:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from napari.layers import Layer
 
 from napari_gradcam.viewer.layers import (
@@ -16,6 +17,7 @@ from napari_gradcam.viewer.layers import (
     band_colormap,
     band_data,
     bands_layer,
+    geometry,
     heat_colormap,
     heat_data,
     heat_layer,
@@ -24,6 +26,7 @@ from napari_gradcam.viewer.layers import (
     see_through,
 )
 from napari_gradcam.viewer.look import LAST_THRESHOLD, Look
+from napari_gradcam.viewer.world import data_to_world
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -61,12 +64,12 @@ class HeatMapOverlay:
         with self._paint():
             self._forget_removed()
             if self.heat is not None:
-                self._refill(self.heat, heat_data(explanation), renamed)
+                self._refill(self.heat, heat_data(explanation, self._source), renamed)
             elif not explanation.is_empty:
                 self.heat = self._add(heat_layer(explanation, self._source, look))
                 self._watch(self.heat)
             if self.bands is not None:
-                self._refill(self.bands, band_data(explanation, look), renamed)
+                self._refill(self.bands, band_data(explanation, self._source, look), renamed)
         self.restyle(look)
 
     def restyle(self, look: Look) -> None:
@@ -80,7 +83,7 @@ class HeatMapOverlay:
             if look.bands and self.bands is None:
                 self.bands = self._add_bands(bands_layer(explanation, self._source, look))
             elif self.bands is not None and look.top(explanation) != self._look.top(explanation):
-                self.bands.data = band_data(explanation, look)
+                self.bands.data = band_data(explanation, self._source, look)
             self._style_heat(self.heat, explanation, look)
             if self.bands is not None:
                 self._style_bands(self.bands, look)
@@ -126,9 +129,18 @@ class HeatMapOverlay:
 
     def _refill(self, layer: Layer, data: Any, renamed: str) -> None:
         layer.data = data
+        self._follow(layer)
         layer.metadata[METADATA] = {EXPLANATION: self._explanation}
         if renamed and self._explanation and layer.name.startswith(renamed):
             layer.name = overlay_name(self._explanation) + layer.name.removeprefix(renamed)
+
+    def _follow(self, layer: Layer) -> None:
+        """Lay a map where the scan's layer lies now, which may have been moved since the map was added."""
+        source = self._source
+        if layer.units == source.units and np.array_equal(data_to_world(layer), data_to_world(source)):
+            return
+        for name, value in geometry(source).items():
+            setattr(layer, name, value)
 
     def _watch(self, heat: Layer) -> None:
         heat.events.contrast_limits.connect(self._on_napari_slider)

@@ -3,7 +3,8 @@
 Reading needs nibabel, or pydicom and its decoders: each comes with the first file that asks for it.
 """
 
-from napari_gradcam.volumes.reading import read_volume
+from napari_gradcam.volumes.reading import find_scans, read_volume
+from napari_gradcam.volumes.scan import Catalogue, Scan
 from napari_gradcam.volumes.volume import Volume, Window
 
-__all__ = ["Volume", "Window", "read_volume"]
+__all__ = ["Catalogue", "Scan", "Volume", "Window", "find_scans", "read_volume"]

@@ -86,8 +86,8 @@ class Scan:
         How many volumes or pictures it holds one after another (over time, say), of which one is read at a time.
     series
         Where it stands among others; None for a NIfTI file.
-    localizer
-        Whether it is a scout picture, made to plan other scans.
+    aside
+        What it is where it was made beside a scan and is none by itself: "localizer", "segmentation", "dose"; else "".
     notices
         Whole sentences that a reader of the picture must know.
     problem
@@ -110,7 +110,7 @@ class Scan:
     in_patient_space: bool = True
     frames: int = 1
     series: Series | None = None
-    localizer: bool = False
+    aside: str = ""
     notices: tuple[str, ...] = ()
     problem: str | None = None
     resampling: bool = False

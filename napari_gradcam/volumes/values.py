@@ -52,14 +52,32 @@ class Values:
         self._array: NDArray[Any] = np.empty(shape, dtype=_first_type(np.dtype(stored), scalings))
         self._widest = _widest(scalings) if self._array.dtype == np.int16 else None
 
+    def target(self, index: int, stored: np.dtype[Any]) -> NDArray[Any] | None:
+        """Give the memory of a slice as an array of the stored type, to read it there before :meth:`put`.
+
+        None where values are of another size than stored numbers.
+        """
+        whole = self._array.dtype.kind in "iu" and stored.kind in "iu"
+        if self._array.dtype.itemsize != stored.itemsize or not (whole or self._array.dtype == stored):
+            return None
+        place: NDArray[Any] = self._array[index].view(stored)
+        return place
+
     def put(self, index: int, stored: NDArray[Any], scaling: Scaling) -> None:
-        """Write the values of one slice, ``(row, column)``; fractions are computed in float64 and rounded once."""
+        """Write the values of one slice, ``(row, column)``; fractions are computed in float64 and rounded once.
+
+        `stored` may lie in the memory that :meth:`target` gave.
+        """
         if self._widest is not None:
             limits = np.iinfo(self._array.dtype)
             ends = scaling.of(float(stored.min())), scaling.of(float(stored.max()))
             if min(ends) < limits.min or max(ends) > limits.max:
                 self._array, self._widest = self._array.astype(self._widest), None
         _rescale(self._array[index], stored, scaling)
+
+    def fill(self, index: int, where: NDArray[np.bool_], value: float) -> None:
+        """Set some voxels of a slice."""
+        self._array[index][where] = value
 
     def array(self) -> NDArray[Any]:
         """Give the volume, ``(column, row, slice)``: Fortran order, slices ``[:, :, k]`` contiguous."""
@@ -86,8 +104,11 @@ def _first_type(stored: np.dtype[Any], scalings: Sequence[Scaling]) -> np.dtype[
 
 def _rescale(out: NDArray[Any], stored: NDArray[Any], scaling: Scaling) -> None:
     slope, intercept = scaling.slope, scaling.intercept
+    if stored.dtype.kind in "iu" and stored.dtype.itemsize == out.dtype.itemsize:
+        stored = stored.view(out.dtype) if out.dtype.kind in "iu" else stored
     if slope == 1 and intercept == 0:
-        out[...] = stored
+        if stored.dtype != out.dtype or not np.may_share_memory(stored, out):
+            out[...] = stored
     elif out.dtype.kind in "iu":
         # Sums of whole numbers are right in any type that holds the result, even where a step on the way wraps around.
         whole = np.array(int(intercept)).astype(out.dtype)

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pydicom import Dataset
-
 
 def listed(names: Sequence[str], most: int = 5) -> str:
     """Write some names in a row, and how many more there are."""
@@ -27,12 +25,3 @@ def reason(error: Exception) -> str:
         return type(error).__name__
     said = lines[-1] if lines[0].endswith(":") else " ".join(lines)
     return said.split(". ")[0].rstrip(".")
-
-
-def told(dataset: Dataset, keyword: str) -> str:
-    """Give a DICOM value that only describes, on one line; "" where it is missing or damaged."""
-    try:
-        value = dataset.get(keyword)
-        return "" if value is None else " ".join(str(value).split())
-    except Exception:  # pydicom converts a value when it is asked for, and raises any type on a damaged one
-        return ""

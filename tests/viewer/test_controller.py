@@ -110,11 +110,43 @@ def test_explain_without_a_scan_or_a_model_says_what_to_do(room: Room, make_volu
     assert room.dock.said[-1] == (NO_MODEL, Tone.ERROR)
 
 
-def test_a_layer_of_unknown_place_is_refused_in_a_sentence(room: Room) -> None:
+def test_a_layer_that_is_no_scan_is_refused_with_its_own_reason(room: Room) -> None:
     room.jobs.finish()
-    room.viewer.add_image(np.zeros((4, 4, 4)), name="other")
+    room.viewer.add_image(np.zeros((2, 4, 4, 4)), name="series")
     room.explain()
-    assert room.says == "Layer “other” has no patient geometry; open the file with the Grad-CAM reader."
+    assert room.says.startswith("Layer “series” holds 2 volumes (2 × 4 × 4 × 4), over time or by channel: take out")
+    assert room.names == ["series"]
+
+
+def test_a_layer_of_another_plugin_is_explained_and_its_place_is_called_unknown(room: Room) -> None:
+    room.jobs.finish()
+    other = room.viewer.add_image(np.zeros((12, 14, 10), np.float32), name="other", scale=(3, 1, 2))
+    assert room.dock.shown["current scans"] == str(other.unique_id)
+    room.explain()
+    heat = room.viewer.layers[-1]
+    assert heat.data[room.viewer.dims.current_step] == heat.data.max()
+    assert dict(room.dock.shown["result"].facts)["Hottest point"] == "voxel 8 9 6"
+
+
+def test_what_was_explained_of_a_layer_is_explained_anew_after_the_layer_changed(room: Room) -> None:
+    room.jobs.finish()
+    other = room.viewer.add_image(np.zeros((12, 14, 10), np.float32), name="other")
+    room.explain()
+    other.scale = (2, 1, 1)
+    room.explain()
+    other.contrast_limits = (0, 5)
+    room.explain()
+    assert len(room.explained) == 2
+
+
+def test_a_map_of_a_layer_that_changed_while_it_was_explained_is_not_shown(room: Room) -> None:
+    room.jobs.finish()
+    other = room.viewer.add_image(np.zeros((12, 14, 10), np.float32), name="other")
+    room.dock.events.explain_pressed.emit()
+    room.jobs.step()
+    other.data = np.zeros((12, 14, 11), np.float32)
+    room.jobs.finish()
+    assert room.says == "Layer “other” was changed while it was explained: explain it again."
     assert room.names == ["other"]
 
 

@@ -76,7 +76,7 @@ def test_bands_are_counted_from_the_scales_top(
     assert native[0, 0, :5].tolist() == [0, 1, 2, 3, 3]
     assert bands.visible
     assert bands.colormap.map(0)[3] == 0
-    assert layers.band_data(explanation, Look(fixed_top=0.8)).max() == 0
+    assert layers.band_data(explanation, scan, Look(fixed_top=0.8)).max() == 0
 
 
 def test_a_fixed_scale_keeps_a_weak_map_unpainted(
@@ -97,6 +97,17 @@ def test_a_map_without_heat_has_a_scale_and_paints_nothing(
     assert not Look().paints(empty)
 
 
-def test_a_layer_of_another_reader_has_no_scan() -> None:
-    assert layers.volume_of(Image(np.zeros((3, 3, 3)))) is None
-    assert layers.volume_of(Image(np.zeros((3, 3, 3)), metadata={"napari_gradcam": "other"})) is None
+def test_our_layer_and_its_duplicate_are_the_scan_that_was_read(make_volume: Callable[..., Any]) -> None:
+    volume = make_volume()
+    scan = Layer.create(*layers.scan_layer(volume))
+    data, state, kind = scan.as_layer_data_tuple()
+    assert layers.volume_of(scan) is volume
+    assert layers.volume_of(Layer.create(data.copy(), state, kind)) is volume
+    assert layers.is_scan_of(scan, volume)
+
+
+def test_a_layer_that_holds_no_scan_has_none() -> None:
+    series = Image(np.zeros((2, 3, 3, 3)), metadata={"napari_gradcam": "other"})
+    assert layers.volume_of(series) is None
+    assert not layers.may_be_scan(series)
+    assert layers.world_to_patient(series) is None

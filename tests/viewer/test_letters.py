@@ -10,7 +10,7 @@ from napari.components import ViewerModel
 
 from napari_gradcam.viewer import letters
 from napari_gradcam.viewer.planes import go_to, plane_in_sight, show_plane
-from napari_gradcam.volumes.orientation import Plane
+from napari_gradcam.volumes.orientation import DisplayGrid, Plane
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,7 +55,7 @@ def test_letters_say_what_the_data_say(make_volume: Callable[..., Any], add_scan
     viewer = ViewerModel()
     letters.install(viewer)
     add_scan(viewer, volume)
-    grid = letters.DisplayGrid.of(volume)
+    grid = DisplayGrid.of(volume)
     axis_of = {"R": (0, 1), "L": (0, -1), "A": (1, 1), "P": (1, -1), "S": (2, 1), "I": (2, -1)}
     for plane in Plane:
         show_plane(viewer, plane)

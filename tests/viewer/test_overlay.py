@@ -39,7 +39,7 @@ def test_showing_again_updates_the_same_layer(stage: Stage) -> None:
     stage.overlay.show(other, Look())
     assert stage.overlay.heat is heat
     assert stage.names == ["scan", "Heat map: no lesion"]
-    assert (heat.data == heat_data(other)).all()
+    assert (heat.data == heat_data(other, stage.viewer.layers[0])).all()
     assert heat.contrast_limits == pytest.approx([0.2, 0.5])
     assert heat.contrast_limits_range == pytest.approx([0, 0.5])
     assert stage.looks == []

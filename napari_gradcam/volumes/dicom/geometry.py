@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_gradcam.errors import GradCamError
-from napari_gradcam.volumes.wording import told
+from napari_gradcam.volumes.dicom.slices import own_spacing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from napari_gradcam.volumes.dicom_slices import Slice
+    from napari_gradcam.volumes.dicom.slices import Slice
 
 ORIENTATION_TOLERANCE = 1e-3
 """Largest difference between the direction cosines of slices of one stack: 0.06°."""
@@ -42,6 +42,9 @@ TILT_DEGREES = 0.1
 LARGEST_TILT_DEGREES = 45.0
 """A stack that leans further is no stack: gantries tilt by 30° at most."""
 
+MOST_INTERPOLATED = 4
+"""A gap is interpolated over so many steps at most, and no volume grows to more than so many times its slices."""
+
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 LPS_TO_RAS.setflags(write=False)
 
@@ -62,6 +65,10 @@ class Stack:
         Whether the files say where in the patient the slices lie.
     tilt
         Degrees by which the stack leans against its slices' normal.
+    mixture
+        Of slices on an even grid that they do not have themselves: for each slice of the volume the two that it is
+        interpolated between, by their ranks in `slices`, and the share of the second. None where the slices stand
+        as they are.
     """
 
     slices: tuple[Slice, ...]
@@ -69,9 +76,19 @@ class Stack:
     notices: tuple[str, ...]
     placed: bool
     tilt: float = 0.0
+    mixture: tuple[tuple[int, int, float], ...] | None = None
+
+    @property
+    def depth(self) -> int:
+        """How many slices the volume has."""
+        return len(self.slices if self.mixture is None else self.mixture)
 
 
-def stack(slices: Sequence[Slice], label: str) -> Stack:
+class UnevenSlices(GradCamError):
+    """Slices are missing, or are too unevenly spaced to be put on a grid without interpolation."""
+
+
+def stack(slices: Sequence[Slice], label: str, *, resample: bool = False) -> Stack:
     """Put the slices of a series in order and find their affine.
 
     Parameters
@@ -80,27 +97,23 @@ def stack(slices: Sequence[Slice], label: str) -> Stack:
         At least one, in any order.
     label
         What to call the series in an error.
+    resample
+        Whether slices that are missing or unevenly spaced are interpolated from their neighbours.
 
     Raises
     ------
+    UnevenSlices
+        If slices are missing or unevenly spaced, and `resample` is not asked for.
     GradCamError
-        If the slices make no single, complete volume.
+        If the slices make no single volume.
     """
-    without = [one for one in slices if one.position is None or one.orientation is None]
-    if without:
-        if len(slices) == 1:
-            return _unplaced(slices[0])
-        raise GradCamError(
-            f"{label} holds {len(slices)} pictures and {without[0].label} does not say where it lies in the patient: "
-            "open the pictures one by one."
-        )
-    if any(one.pixel_spacing is None for one in slices):
-        nameless = next(one for one in slices if one.pixel_spacing is None)
-        raise GradCamError(f"{nameless.label} in {label} does not say how large its pixels are: export it again.")
-    _refuse_mixed(slices, label)
+    if not slices[0].is_placed:
+        return _unplaced(slices[0])
+    if slices[0].pixel_spacing is None:
+        raise GradCamError(f"{slices[0].label} in {label} does not say how large its pixels are: export it again.")
     if len(slices) == 1:
         return _single(slices[0])
-    return _series(slices, label)
+    return _series(slices, label, resample)
 
 
 def _placement(one: Slice) -> tuple[NDArray[np.float64], NDArray[np.float64], tuple[float, float]]:
@@ -133,17 +146,15 @@ def _single(one: Slice) -> Stack:
 def _unplaced(one: Slice) -> Stack:
     """Show a picture without a place, such as an X-ray, as it is stored: rows downwards, columns to the right."""
     rows, columns, notices = 1.0, 1.0, []
-    spacing, kind = one.pixel_spacing, "Pixel Spacing"
-    if spacing is None:
-        value = one.file.dataset.get("ImagerPixelSpacing")
-        if value and len(value) == 2 and min(value) > 0:
-            spacing, kind = (float(value[0]), float(value[1])), "Imager Pixel Spacing"
+    spacing, measured_by = own_spacing(one)
     if spacing is None:
         notices.append("The file does not say how large its pixels are: lengths are in pixels, not mm.")
     else:
         rows, columns = spacing
-    if kind == "Imager Pixel Spacing":
+    if measured_by == "Imager Pixel Spacing":
         notices.append("Lengths are measured at the detector, where the body appears larger than it is.")
+    elif measured_by == "the ultrasound region":
+        notices.append("Lengths hold inside of the ultrasound picture, not for the text and scales around it.")
     notices.append(
         "The file does not say where in the patient the picture lies: left and right, and every position, are unknown."
     )
@@ -152,45 +163,7 @@ def _unplaced(one: Slice) -> Stack:
     return Stack((one,), affine, tuple(notices), placed=False)
 
 
-def _refuse_mixed(slices: Sequence[Slice], label: str) -> None:
-    kinds: list[list[Slice]] = []
-    for one in slices:
-        for kind in kinds:
-            if _alike(kind[0], one):
-                kind.append(one)
-                break
-        else:
-            kinds.append([one])
-    if len(kinds) > 1:
-        said = "; ".join(
-            f"{len(kind)} {_plane_name(kind[0])} of {kind[0].columns} × {kind[0].rows}" for kind in kinds[:6]
-        )
-        more = f" and {len(kinds) - 6} more" if len(kinds) > 6 else ""
-        example = ", ".join(kind[0].label for kind in kinds[:6])
-        raise GradCamError(
-            f"{label} mixes {len(kinds)} stacks of different orientation, pixel spacing or size ({said}{more}, such as "
-            f"{example}): give the files of one of them."
-        )
-
-
-def _alike(one: Slice, other: Slice) -> bool:
-    _, orientation, spacing = _placement(one)
-    _, other_orientation, other_spacing = _placement(other)
-    frames = {told(each.file.dataset, "FrameOfReferenceUID") for each in (one, other)}
-    return (
-        (one.rows, one.columns) == (other.rows, other.columns)
-        and bool(np.abs(orientation - other_orientation).max() <= ORIENTATION_TOLERANCE)
-        and bool(np.allclose(spacing, other_spacing, rtol=SPACING_TOLERANCE, atol=0))
-        and len(frames - {""}) < 2
-    )
-
-
-def _plane_name(one: Slice) -> str:
-    _, orientation, _ = _placement(one)
-    return ("sagittal", "coronal", "axial")[int(np.abs(np.cross(*orientation)).argmax())]
-
-
-def _series(slices: Sequence[Slice], label: str) -> Stack:
+def _series(slices: Sequence[Slice], label: str, resample: bool) -> Stack:
     _, orientation, _ = _placement(slices[0])
     normal = np.cross(*orientation)
     normal /= np.linalg.norm(normal)
@@ -205,15 +178,20 @@ def _series(slices: Sequence[Slice], label: str) -> Stack:
     distance = float(np.linalg.norm(step))
     tilt = float(np.degrees(np.arctan2(np.linalg.norm(np.cross(step, normal)), step @ normal)))
     off = np.linalg.norm(positions - grid, axis=1)
+    mixture, notices = None, []
     if off.max() > max(UNEVEN_STEPS * distance, EVEN_MM):
-        _refuse_uneven(ordered, positions, normal, off, label)
+        if not resample:
+            _refuse_uneven(ordered, positions, normal, off, label)
+        grid, step, mixture, told = _even(ordered, positions, normal, label)
+        distance = float(np.linalg.norm(step))
+        tilt = float(np.degrees(np.arctan2(np.linalg.norm(np.cross(step, normal)), step @ normal)))
+        notices.append(told)
     if tilt > LARGEST_TILT_DEGREES:
         raise GradCamError(
             f"The slices of {label} lie side by side rather than one behind the other (the stack leans by "
             f"{tilt:.0f}°): give the files of one stack."
         )
-    notices = []
-    if off.max() > EVEN_MM:
+    if mixture is None and off.max() > EVEN_MM:
         between = np.diff(positions @ normal)
         notices.append(
             f"The slices are unevenly spaced ({between.min():.2f} to {between.max():.2f} mm): they are drawn "
@@ -224,7 +202,9 @@ def _series(slices: Sequence[Slice], label: str) -> Stack:
             f"The slices lean by {tilt:.1f}° against the direction they are stacked in (gantry tilt): the picture is "
             "drawn without this shear; positions and exported files keep it."
         )
-    return Stack(tuple(ordered), _affine(ordered[0], grid[0], step), tuple(notices), placed=True, tilt=tilt)
+    return Stack(
+        tuple(ordered), _affine(ordered[0], grid[0], step), tuple(notices), placed=True, tilt=tilt, mixture=mixture
+    )
 
 
 def _refuse_duplicates(ordered: Sequence[Slice], along: NDArray[np.float64], label: str) -> None:
@@ -232,14 +212,16 @@ def _refuse_duplicates(ordered: Sequence[Slice], along: NDArray[np.float64], lab
     if not len(same):
         return
     one, other = ordered[same[0]], ordered[same[0] + 1]
-    uids = [told(each.file.dataset, "SOPInstanceUID") for each in (one, other)]
-    if one.file is not other.file and uids[0] and uids[0] == uids[1]:
-        raise GradCamError(f"{one.label} and {other.label} in {label} are the same image twice: remove one of them.")
+    uids = [each.header.told("SOPInstanceUID") for each in (one, other)]
+    if one.header is not other.header and uids[0] and uids[0] == uids[1]:
+        raise GradCamError(
+            f"{one.label} and {other.label} in {label} call themselves the same image and differ: remove one of them."
+        )
     places = len(ordered) - len(same)
     where = "one position" if places == 1 else f"{places} positions"
     raise GradCamError(
         f"{label} is not one volume: its {len(ordered)} images lie at {where} (such as {one.label} and {other.label}), "
-        "as in a series over time, of several echoes or repeats; give the images of one of them."
+        "and nothing in their headers tells repeats, echoes or times apart; give the images of one of them."
     )
 
 
@@ -262,12 +244,58 @@ def _refuse_uneven(
             "the files of one stack."
         )
     if missing >= 1 and abs(gap / usual - missing - 1) <= 2 * UNEVEN_STEPS:
-        many = "1 slice is" if missing == 1 else f"{missing} slices are"
-        raise GradCamError(
-            f"{label} has a gap: {pair} lie {gap:.2f} mm apart where {usual:.2f} mm is usual, so {many} missing "
-            "between them; add what is missing or give the files on one side of the gap."
+        gaps = _gaps(between, usual)
+        count = sum(gaps.values())
+        many = "1 slice is" if count == 1 else f"{count} slices are"
+        others = f", and at {len(gaps) - 1} more places" if len(gaps) > 1 else ""
+        raise UnevenSlices(
+            f"{label} has a gap: {pair} lie {gap:.2f} mm apart where {usual:.2f} mm is usual{others}, so {many} "
+            "missing between them; add what is missing, give the files on one side of the gap, or have it resampled."
         )
-    raise GradCamError(
+    raise UnevenSlices(
         f"The slices of {label} are too unevenly spaced to be one volume: {pair} lie {gap:.2f} mm apart where "
-        f"{usual:.2f} mm is usual; give the files of an evenly spaced part."
+        f"{usual:.2f} mm is usual; give the files of an evenly spaced part, or have it resampled."
     )
+
+
+def _gaps(between: NDArray[np.float64], usual: float) -> dict[int, int]:
+    """Give how many slices are missing behind which."""
+    missing = np.round(between / usual).astype(int) - 1
+    return {int(rank): int(missing[rank]) for rank in np.flatnonzero(missing > 0)}
+
+
+def _even(
+    ordered: Sequence[Slice], positions: NDArray[np.float64], normal: NDArray[np.float64], label: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64], tuple[tuple[int, int, float], ...], str]:
+    """Lay an even grid through uneven slices: its positions, its step, how its slices are mixed, and what to say.
+
+    The grid runs from the first slice to the last in steps of the usual distance. A slice of the grid is linear
+    between the two that it lies between.
+    """
+    along = positions @ normal
+    usual = float(np.median(np.diff(along)))
+    count = round(float(along[-1] - along[0]) / usual) + 1
+    if np.diff(along).max() > MOST_INTERPOLATED * usual * (1 + UNEVEN_STEPS) or count > MOST_INTERPOLATED * len(along):
+        raise GradCamError(
+            f"{label} has gaps of up to {np.diff(along).max():.1f} mm where {usual:.2f} mm is usual: too wide to be "
+            "interpolated; give the files on one side of the gap."
+        )
+    step = (positions[-1] - positions[0]) / (count - 1)
+    # Slices that do not follow one line cannot be mixed without shifting them against one another.
+    line = positions[0] + ((along - along[0]) / (along[-1] - along[0]))[:, None] * (positions[-1] - positions[0])
+    astray = np.linalg.norm(positions - line, axis=1)
+    if astray.max() > max(UNEVEN_STEPS * usual, EVEN_MM):
+        raise GradCamError(
+            f"The slices of {label} do not lie on a straight line: {ordered[int(astray.argmax())].label} is "
+            f"{astray.max():.1f} mm off it; give the files of one stack."
+        )
+    wanted = np.linspace(along[0], along[-1], count)
+    upper = np.clip(np.searchsorted(along, wanted), 1, len(along) - 1)
+    share = (wanted - along[upper - 1]) / (along[upper] - along[upper - 1])
+    mixture = tuple((int(rank) - 1, int(rank), float(part)) for rank, part in zip(upper, share, strict=True))
+    made = sum(EVEN_MM / usual < part < 1 - EVEN_MM / usual for _, _, part in mixture)
+    told = (
+        f"The slices are unevenly spaced or some are missing: {made} of {count} slices are interpolated between their "
+        "neighbours, and show nothing that was measured there."
+    )
+    return positions[0] + np.arange(count)[:, None] * step, step, mixture, told

@@ -49,7 +49,7 @@ KEYWORDS = (
     *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "ImagerPixelSpacing", "SliceThickness"),
     *("EchoTime", "EchoNumbers", "TemporalPositionIdentifier", "TriggerTime", "DiffusionBValue", "InversionTime"),
     *("AcquisitionNumber", "AcquisitionDateTime", "AcquisitionTime", "ContentTime", "ComplexImageComponent"),
-    *("FlipAngle", "NominalPercentageOfCardiacPhase", "AcquisitionDate", "ContentDate"),
+    *("FlipAngle", "NominalPercentageOfCardiacPhase", "AcquisitionDate", "ContentDate", "LossyImageCompression"),
 )
 """The values that are kept of a header."""
 
@@ -116,6 +116,12 @@ class Header:
             self._values[keyword] = self._converted(keyword)
         value = self._values[keyword]
         return default if value is None else value
+
+    @property
+    def dataset(self) -> FileDataset:
+        """What pydicom read, of a file with one of :data:`SEQUENCES`."""
+        assert isinstance(self._source, Dataset)
+        return self._source
 
     def told(self, keyword: str) -> str:
         """Give a value that only describes, on one line; "" where it is missing or damaged."""

@@ -1,61 +1,44 @@
-"""DICOM files to one volume."""
+"""DICOM headers to the scans that can be read: series by series, stack by stack."""
 
 from __future__ import annotations
 
-import os
+import filecmp
 import warnings
+from collections import defaultdict
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from napari_gradcam.errors import GradCamError
-from napari_gradcam.volumes.dicom_files import PIXEL_KEYWORDS, FoundFiles, ImageFile, find_files
-from napari_gradcam.volumes.dicom_geometry import TILT_DEGREES, Stack, stack
-from napari_gradcam.volumes.dicom_slices import frame_count, slices_of
+from napari_gradcam.volumes.dicom.geometry import TILT_DEGREES, Stack, UnevenSlices, stack
+from napari_gradcam.volumes.dicom.mosaic import is_mosaic, mosaic_scan
+from napari_gradcam.volumes.dicom.slices import NO_SCANS, Slice, slices_of
+from napari_gradcam.volumes.dicom.stacks import Pile, piles_of
+from napari_gradcam.volumes.dicom.voxels import read_voxels
 from napari_gradcam.volumes.orientation import obliquity, obliquity_notices
-from napari_gradcam.volumes.values import Values, finite
+from napari_gradcam.volumes.scan import Person, Scan, Series
 from napari_gradcam.volumes.volume import Volume
-from napari_gradcam.volumes.wording import listed, reason, told
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Hashable, Iterator, Sequence
     from pathlib import Path
 
-    from numpy.typing import NDArray
-    from pydicom import FileDataset
+    from napari_gradcam.progress import Steps
+    from napari_gradcam.volumes.dicom.header import Header
 
-
-def read_dicom(paths: Sequence[Path]) -> Volume:
-    """Read one scalar volume from the files of one DICOM series.
-
-    Classic images are placed by Image Position and Image Orientation (Patient), (0020,0032) and (0020,0037), the
-    frames of an Enhanced file by its functional groups. Values are in the units that Rescale Slope (0028,1053) and
-    Intercept (0028,1052) of each slice give; whole numbers stay whole where they can. MONOCHROME1 (0028,0004), where
-    low is bright, is turned over so that high is bright in the picture and for the network; CT and PET, whose values
-    mean something by themselves, are not.
-
-    Parameters
-    ----------
-    paths
-        Files, or folders that are searched with their sub-folders.
-
-    Returns
-    -------
-    Volume
-        Axes ``(column, row, slice)``: what is read first in the file varies fastest.
-
-    Raises
-    ------
-    GradCamError
-        If the files hold no image, several series, or no single complete stack of slices, or if one is damaged.
-    """
-    with _quiet():
-        return _read(paths)
+_LAY = {
+    "HFP": "prone",
+    "FFP": "prone",
+    "HFDR": "on the right side",
+    "FFDR": "on the right side",
+    "HFDL": "on the left side",
+    "FFDL": "on the left side",
+}
+"""How a patient lay who did not lie on the back, by Patient Position (0018,5100)."""
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep pydicom's warnings from the person.
 
     They tell of values that break a rule of the standard (an identifier too long, a character set misspelt) and of
@@ -67,180 +50,225 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _read(paths: Sequence[Path]) -> Volume:
-    label = f"“{paths[0] if len(paths) == 1 else _common_folder(paths)}”"
-    found = find_files(paths)
-    series, notices = _one_series(found, label)
-    slices = [one for file in series for one in slices_of(file)]
-    stacked = stack(slices, label)
-    with np.errstate(over="ignore", invalid="ignore"):  # what is too large for float32 is counted as infinite
-        array, broken = finite(_values(stacked), label)
-    middle = stacked.slices[len(stacked.slices) // 2]
-    header = middle.file.dataset
-    notices = (*stacked.notices, *_oblique(stacked), *_value_notices(stacked), *broken, *notices)
-    return Volume(
-        array=array,
-        affine=stacked.affine,
-        modality=told(header, "Modality"),
-        name=_name(header, paths),
-        window=middle.window,
-        source=tuple(dict.fromkeys(one.file.path for one in stacked.slices)),
-        notices=notices,
-        in_patient_space=stacked.placed,
+def scans_of(
+    images: Sequence[Header], damaged: Sequence[tuple[Path, str]], label: str, fallback: str
+) -> tuple[Scan, ...]:
+    """List the scans that images make, by patient, study and series.
+
+    Classic images are placed by Image Position and Image Orientation (Patient), (0020,0032) and (0020,0037), the
+    frames of an Enhanced file by its functional groups, those of a Siemens mosaic by its private header. Values are in
+    the units that Rescale Slope (0028,1053) and Intercept (0028,1052) of each slice give; whole numbers stay whole
+    where they can. MONOCHROME1 (0028,0004), where low is bright, is turned over so that high is bright in the picture
+    and for the network; CT and PET, whose values mean something by themselves, are not.
+
+    Parameters
+    ----------
+    images
+        Headers of files with pixels.
+    damaged
+        Files that could not be read, and why. One in the folder of a scan may be a slice of it, so that the scan has a
+        problem.
+    label
+        What was searched, as it is called in a sentence.
+    fallback
+        A name for what has no description.
+    """
+    groups = _by_series(images)
+    scans: list[Scan] = []
+    for (series, aside), headers in groups:
+        where = label if len(groups) == 1 else f"“{_name(series, headers[0], fallback)}” in {label}"
+        scans += _scans_of_series(headers, series, aside, where, fallback)
+    folders = {path.parent: sentence for path, sentence in reversed(damaged)}
+    return tuple(
+        replace(scan, problem=problem, resampling=False) if (problem := _maybe_incomplete(scan, folders)) else scan
+        for scan in scans
     )
 
 
-def _one_series(found: FoundFiles, label: str) -> tuple[list[ImageFile], tuple[str, ...]]:
-    """Choose the only series there is, localizers set apart, or refuse and list what there is."""
-    if not found.images:
-        if found.others:
-            raise GradCamError(f"{label} holds no pictures, only {listed(found.others)}: give the images of a scan.")
-        raise GradCamError(f"{label} holds no DICOM images: give a folder of one series or a scan file.")
-    images, notices = list(found.images), found.notices
-    scans = [image for image in images if not _is_localizer(image)]
-    if scans and len(scans) < len(images):
-        notices += (f"Localizer images were left out ({len(images) - len(scans)}).",)
-        images = scans
-    groups: dict[str, list[ImageFile]] = {}
-    for image in images:
-        groups.setdefault(told(image.dataset, "SeriesInstanceUID"), []).append(image)
-    if len(groups) > 1:
-        said = "; ".join(_series_line(group) for group in list(groups.values())[:12])
-        more = f"; and {len(groups) - 12} more" if len(groups) > 12 else ""
-        raise GradCamError(
-            f"{label} holds {len(groups)} series ({said}{more}): give the folder or the files of one of them."
+def _maybe_incomplete(scan: Scan, folders: dict[Path, str]) -> str | None:
+    return next((folders[path.parent] for path in scan.source if path.parent in folders), None)
+
+
+def _by_series(images: Sequence[Header]) -> list[tuple[tuple[Series, str], list[Header]]]:
+    """Group images by series, and what is set apart within one; number patients and studies as they come."""
+    patients: dict[Hashable, int] = {}
+    studies: dict[tuple[str, ...], int] = {}
+    groups: dict[tuple[str, ...], list[Header]] = defaultdict(list)
+    for header in images:
+        told = header.told
+        patient = told("PatientID"), told("PatientName")
+        study = *patient, told("StudyInstanceUID")
+        patients.setdefault(patient, len(patients) + 1)
+        studies.setdefault(study, sum(known[:2] == patient for known in studies) + 1)
+        groups[*study, told("SeriesInstanceUID"), _aside(header)].append(header)
+    listed = []
+    for key, headers in groups.items():
+        series = _series(headers[0], patients[key[:2]], studies[key[:3]])
+        listed.append(((series, _aside(headers[0])), headers))
+    return sorted(listed, key=lambda group: _order(group[0][0]))
+
+
+def _order(series: Series) -> tuple[int, int, int, str]:
+    number = int(series.number) if series.number.lstrip("-").isdigit() else 1 << 31
+    return series.patient, series.study, number, series.description
+
+
+def _aside(header: Header) -> str:
+    if "LOCALIZER" in header.told("ImageType").upper():
+        return "localizer"
+    return NO_SCANS.get(header.told("Modality"), "")
+
+
+def _series(header: Header, patient: int, study: int) -> Series:
+    told = header.told
+    person = Person(told("PatientName"), told("PatientID"), told("PatientBirthDate"))
+    return Series(
+        patient=patient,
+        study=study,
+        study_description=_impersonal(told("StudyDescription"), person),
+        description=_impersonal(told("SeriesDescription"), person),
+        number=told("SeriesNumber"),
+        position=told("PatientPosition"),
+        person=person,
+    )
+
+
+def _impersonal(text: str, person: Person) -> str:
+    """Give a text, "" where it holds a part of the patient's name, ID or birth date."""
+    private = [*person.name.replace("^", " ").split(), person.identifier, person.born]
+    return "" if any(len(part) > 2 and part.casefold() in text.casefold() for part in private) else text
+
+
+def _name(series: Series, header: Header, fallback: str) -> str:
+    return series.description or _impersonal(fallback, series.person) or header.told("Modality") or "Scan"
+
+
+def _scans_of_series(
+    headers: Sequence[Header], series: Series, aside: str, label: str, fallback: str
+) -> Iterator[Scan]:
+    """List the scans of one series; what cannot be one has a problem."""
+    name = _name(series, headers[0], fallback)
+    first = headers[0]
+
+    def refused(problem: GradCamError, files: Sequence[Header], title: str = name) -> Scan:
+        return Scan(
+            name=title,
+            modality=first.told("Modality"),
+            images=len(files),
+            shape=None,
+            affine=None,
+            source=tuple(dict.fromkeys(header.path for header in files)),
+            reader=_no_reader,
+            series=series,
+            aside=aside,
+            problem=str(problem),
+            resampling=isinstance(problem, UnevenSlices),
         )
-    return images, notices
+
+    try:
+        headers, notices = _without_copies(headers)
+        if is_mosaic(first):
+            for number, header in enumerate(headers, start=1):
+                title = name if len(headers) == 1 else f"{name}, volume {number} of {len(headers)}"
+                yield mosaic_scan(header, title, series)
+            return
+        piles = piles_of([one for header in headers for one in slices_of(header)])
+    except GradCamError as error:
+        yield refused(error, headers)
+        return
+    for pile in piles:
+        title = ", ".join((name, *pile.told_apart))
+        where = label if len(piles) == 1 else f"“{title}” in {label}"
+        try:
+            yield _scan(pile, title, where, series, aside, notices)
+        except GradCamError as error:
+            scan = refused(error, [one.header for one in pile.slices], title)
+            reader = _Reader(pile, title, where, notices, series.position) if scan.resampling else _no_reader
+            yield replace(scan, images=len(pile.slices), reader=reader)
 
 
-def _is_localizer(image: ImageFile) -> bool:
-    return "LOCALIZER" in told(image.dataset, "ImageType").upper()
+def _no_reader(frame: int, *, resample: bool) -> Steps[Volume]:
+    raise AssertionError("a scan with a problem is not read")
 
 
-def _series_line(group: Sequence[ImageFile]) -> str:
-    """Describe a series without saying whose it is."""
-    header = group[0].dataset
-    images = sum(int(count) if (count := told(one.dataset, "NumberOfFrames")).isdigit() else 1 for one in group)
-    number, described = told(header, "SeriesNumber"), _description(header)
-    parts = [described and f"“{described}”", number and f"number {number}", told(header, "Modality")]
-    counted = "1 image" if images == 1 else f"{images} images"
-    return f"{', '.join(filter(None, [*parts, counted]))}, such as “{group[0].path.name}”"
+def _without_copies(headers: Sequence[Header]) -> tuple[list[Header], tuple[str, ...]]:
+    """Leave out files that are byte by byte the same image as another."""
+    kept: list[Header] = []
+    known: dict[str, Header] = {}
+    copies = 0
+    for header in headers:
+        uid = header.told("SOPInstanceUID")
+        if uid and uid in known and filecmp.cmp(known[uid].path, header.path, shallow=False):
+            copies += 1
+            continue
+        known.setdefault(uid, header)
+        kept.append(header)
+    if not copies:
+        return kept, ()
+    many = "1 file is a copy" if copies == 1 else f"{copies} files are copies"
+    return kept, (f"{many} of another and {'was' if copies == 1 else 'were'} left out.",)
 
 
-def _values(stacked: Stack) -> NDArray[Any]:
-    """Read slice after slice into one array, ``(column, row, slice)`` in Fortran order."""
+def _scan(pile: Pile, name: str, label: str, series: Series, aside: str, notices: tuple[str, ...]) -> Scan:
+    stacked = stack(pile.slices, label)
     first = stacked.slices[0]
-    shape = (len(stacked.slices), first.rows, first.columns)
-    scalings = [one.scaling for one in stacked.slices]
-    stored_type = np.result_type(*{one.stored for one in stacked.slices})
-    place = {(one.file.path, one.frame): rank for rank, one in enumerate(stacked.slices)}
-    files = dict.fromkeys(one.file for one in stacked.slices)
-    values: Values | None = None
-    for file in files:
-        for frame, stored in enumerate(_decoded(file)):
-            rank = place[file.path, frame]
-            if stored.shape != shape[1:]:
-                raise GradCamError(
-                    f"“{file.path}” holds a picture of {' × '.join(map(str, stored.shape))} pixels and says "
-                    f"{first.rows} × {first.columns}: export it again."
-                )
-            if values is None:  # only now it is proven that a picture of this size exists
-                try:
-                    values = Values(shape, stored_type, scalings)
-                except MemoryError as error:
-                    size = f"{np.prod(shape, dtype=float) * stored_type.itemsize / 2**30:.1f} GiB"
-                    raise GradCamError(
-                        f"The series of “{file.path}” needs {size} of memory or more, which is not there: read a part."
-                    ) from error
-            values.put(rank, stored, scalings[rank])
-    assert values is not None
-    return values.array()
+    return Scan(
+        name=name,
+        modality=first.header.told("Modality"),
+        images=len(pile.slices),
+        shape=(first.columns, first.rows, stacked.depth),
+        affine=stacked.affine,
+        source=_sources(pile.slices if pile.pictures else stacked.slices),
+        reader=_Reader(pile, name, label, notices, series.position),
+        in_patient_space=stacked.placed,
+        frames=len(pile.slices) if pile.pictures else 1,
+        series=series,
+        aside=aside,
+        notices=(*_grid_notices(stacked, series.position), *notices),
+    )
 
 
-def _decoded(file: ImageFile) -> Iterator[NDArray[Any]]:
-    """Decode the pictures of a file one by one, ``(row, column)``, and let go of its pixel data."""
-    from pydicom.pixels.decoders.base import get_decoder
-    from pydicom.uid import UID
+@dataclass(frozen=True, eq=False)
+class _Reader:
+    """Reads a pile of slices."""
 
-    dataset = file.dataset
-    syntax = _transfer_syntax(file.path, dataset)
-    try:
-        decoder = get_decoder(syntax)
-        if not decoder.is_available:
-            raise GradCamError(
-                f"“{file.path}” is compressed as {UID(syntax).name}, which nothing installed here can decode: "
-                "export it uncompressed."
-            )
-        pictures = decoder.iter_array(dataset, raw=True, allow_excess_frames=False)
-        for _ in range(frame_count(dataset)):
-            picture = next(pictures, None)
-            if picture is None:
-                raise EOFError("it holds fewer pictures than it says")
-            yield picture[0]
-    except GradCamError:
-        raise
-    except Exception as error:  # the decoders raise a dozen types on damaged data
-        raise GradCamError(
-            f"The pixel data of “{file.path}”, {UID(syntax).name}, cannot be decoded ({reason(error)}): copy or export "
-            "it again."
-        ) from error
-    finally:
-        for keyword in PIXEL_KEYWORDS:
-            if keyword in dataset:
-                delattr(dataset, keyword)
+    pile: Pile
+    name: str
+    label: str
+    notices: tuple[str, ...]
+    position: str
 
-
-def _transfer_syntax(path: Path, dataset: FileDataset) -> str:
-    """Say how the pixels are packed; of a file without a meta header, as the rest of it was found to be."""
-    from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
-
-    syntax = told(dataset.file_meta, "TransferSyntaxUID")
-    if syntax:
-        return syntax
-    if len(dataset.file_meta):
-        raise GradCamError(
-            f"“{path}” does not say how its pixels are packed (no Transfer Syntax UID): export it again."
+    def __call__(self, frame: int, *, resample: bool) -> Steps[Volume]:
+        slices = self.pile.slices[frame : frame + 1] if self.pile.pictures else self.pile.slices
+        stacked = stack(slices, self.label, resample=resample)
+        with quiet():
+            voxels = yield from read_voxels(stacked, self.label)
+        middle = stacked.slices[len(stacked.slices) // 2]
+        return Volume(
+            array=voxels.array,
+            affine=stacked.affine,
+            modality=middle.header.told("Modality"),
+            name=self.name,
+            window=middle.window,
+            source=_sources(stacked.slices),
+            notices=(*_grid_notices(stacked, self.position), *voxels.notices, *self.notices),
+            in_patient_space=stacked.placed,
+            color=voxels.color,
         )
-    implicit, little = dataset.original_encoding
-    if implicit:
-        return str(ImplicitVRLittleEndian)
-    return str(ExplicitVRLittleEndian if little else ExplicitVRBigEndian)
 
 
-def _oblique(stacked: Stack) -> tuple[str, ...]:
-    """Say that a stack is oblique, where a gantry tilt does not say as much already."""
-    if not stacked.placed or (stacked.tilt > TILT_DEGREES and obliquity(stacked.affine) < stacked.tilt + 0.5):
-        return ()
-    return obliquity_notices(stacked.affine)
+def _sources(slices: Sequence[Slice]) -> tuple[Path, ...]:
+    return tuple(dict.fromkeys(one.header.path for one in slices))
 
 
-def _value_notices(stacked: Stack) -> tuple[str, ...]:
-    asked = [one for one in stacked.slices if one.file.dataset.PhotometricInterpretation == "MONOCHROME1"]
-    if not asked:
-        return ()
-    if asked[0].inverted:
-        return ("The file stores bright as low (MONOCHROME1): its values were turned over, so that high is bright.",)
-    return ("The file asks to be shown inverted (MONOCHROME1): its values are kept, and high values are shown bright.",)
-
-
-def _name(header: FileDataset, paths: Sequence[Path]) -> str:
-    described = _description(header)
-    if described:
-        return described
-    if len(paths) == 1:
-        return paths[0].name if paths[0].is_dir() else paths[0].stem
-    return os.path.basename(_common_folder(paths))
-
-
-def _description(header: FileDataset) -> str:
-    """Give Series Description (0008,103E), "" where it is empty or holds a part of the patient's name or ID."""
-    described = told(header, "SeriesDescription")
-    private = [*told(header, "PatientName").replace("^", " ").split(), told(header, "PatientID")]
-    return "" if any(len(part) > 2 and part.casefold() in described.casefold() for part in private) else described
-
-
-def _common_folder(paths: Sequence[Path]) -> str:
-    try:
-        return os.path.commonpath([path.absolute().parent for path in paths])
-    except ValueError:  # on different drives
-        return "the list of files"
+def _grid_notices(stacked: Stack, position: str) -> tuple[str, ...]:
+    notices = stacked.notices
+    # A gantry tilt may have said as much already.
+    if stacked.placed and not (stacked.tilt > TILT_DEGREES and obliquity(stacked.affine) < stacked.tilt + 0.5):
+        notices += obliquity_notices(stacked.affine)
+    if stacked.placed and position in _LAY:
+        notices += (
+            f"The patient lay {_LAY[position]} ({position}): the picture is turned as if on the back, and its letters "
+            "are the patient's own.",
+        )
+    return notices

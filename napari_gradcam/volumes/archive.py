@@ -1,0 +1,84 @@
+"""Zip archives: unpacked into a folder of their own, which goes when nobody needs it any longer."""
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from napari_gradcam.errors import GradCamError
+from napari_gradcam.progress import Progress
+from napari_gradcam.volumes.wording import reason
+
+if TYPE_CHECKING:
+    from napari_gradcam.progress import Steps
+
+_PAUSE = 20
+"""Files from one pause to the next."""
+
+
+def is_zip(path: Path) -> bool:
+    """Tell by content whether a file is a zip archive."""
+    try:
+        with path.open("rb") as file:
+            return file.read(4) in (b"PK\x03\x04", b"PK\x05\x06") and zipfile.is_zipfile(path)
+    except OSError:
+        return False
+
+
+class Unpacked:
+    """The files of a zip archive, for as long as this object lives.
+
+    Attributes
+    ----------
+    archive
+        The archive.
+    folder
+        Where its files lie, below a folder of the archive's own name.
+    """
+
+    def __init__(self, archive: Path) -> None:
+        self.archive = archive
+        self._temporary = TemporaryDirectory(prefix="napari-gradcam-", ignore_cleanup_errors=True)
+        self.folder = Path(self._temporary.name, archive.name)
+
+    def renamed(self, text: str) -> str:
+        """Write the archive's own path in place of the folder's."""
+        return text.replace(str(self.folder), str(self.archive))
+
+    def origin(self, path: Path) -> Path:
+        """Give what a person gave for a file: the archive, of one that was unpacked."""
+        return self.archive if path.is_relative_to(self.folder) else path
+
+
+def unpack(archive: Path) -> Steps[Unpacked]:
+    """Unpack a zip archive in steps.
+
+    Raises
+    ------
+    GradCamError
+        If it is damaged, encrypted, or larger than the free space on the disk.
+    """
+    unpacked = Unpacked(archive)
+    try:
+        with zipfile.ZipFile(archive) as packed:
+            members = [member for member in packed.infolist() if not member.is_dir()]
+            if any(member.flag_bits & 1 for member in members):
+                raise GradCamError(f"“{archive}” is encrypted: unpack it with its password and give the folder.")
+            size = sum(member.file_size for member in members)
+            if size > shutil.disk_usage(unpacked.folder.parent).free:
+                raise GradCamError(
+                    f"“{archive}” unpacks to {size / 2**30:.1f} GiB, for which there is no space: unpack a part of it."
+                )
+            unpacked.folder.mkdir()
+            for done, member in enumerate(members):
+                if done % _PAUSE == 0:
+                    yield Progress(done, len(members), "Unpacking")
+                packed.extract(member, unpacked.folder)  # which keeps names such as “../x” inside of the folder
+    except GradCamError:
+        raise
+    except Exception as error:  # zipfile, zlib and the file system raise a dozen types
+        raise GradCamError(f"“{archive}” cannot be unpacked ({reason(error)}): copy or download it again.") from error
+    return unpacked

@@ -1,0 +1,274 @@
+"""The pixels of DICOM files, decoded: straight from the file where that is proven to be enough, else by pydicom."""
+
+from __future__ import annotations
+
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydicom.encaps import encapsulate, generate_frames
+from pydicom.pixels.decoders.base import Decoder, get_decoder
+from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEG2000TransferSyntaxes, RLELossless
+
+from napari_gradcam.errors import GradCamError
+from napari_gradcam.volumes.dicom.header import Header, parsed
+from napari_gradcam.volumes.dicom.slices import COLORS, Slice, frame_count, photometric_of
+from napari_gradcam.volumes.wording import reason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    Target = Callable[[int], NDArray[Any] | None]
+    """Gives the place in the volume of the slice of a rank, where its numbers can be read as they are stored."""
+
+DECODERS = 2
+"""Pictures that are decoded at once."""
+
+LARGEST_UNPROVEN = 1 << 28
+"""A picture of more bytes than this must come from a thousandth of them at least, or it is a decompression bomb."""
+
+_LITTLE_ENDIAN = (ImplicitVRLittleEndian, ExplicitVRLittleEndian)
+_NUMBERS = {"PixelData": ((8, 16, 32), "iu"), "FloatPixelData": ((32,), "f"), "DoubleFloatPixelData": ((64,), "f")}
+
+_BEST = {RLELossless: "pylibjpeg", **dict.fromkeys(JPEG2000TransferSyntaxes, "pillow")}
+"""The quickest decoder of several: pylibjpeg's RLE takes a sixth of the time of pydicom's own, and Pillow, unlike
+pylibjpeg, lets another thread decode at the same time."""
+
+
+def read_pictures(slices: Sequence[Slice], target: Target) -> Iterator[tuple[int, NDArray[Any]]]:
+    """Decode slices, in the order of their files.
+
+    Parameters
+    ----------
+    slices
+        The slices of a stack.
+    target
+        Where a slice may be read to without a copy.
+
+    Yields
+    ------
+    tuple
+        The slice's rank, and what is stored: ``(row, column)``, or ``(row, column, 3)`` of colours, red, green and blue
+        from 0 to 255.
+
+    Raises
+    ------
+    GradCamError
+        If the pixels of a file are damaged, or nothing installed can decode them.
+    """
+    files: dict[Header, list[int]] = {}
+    for rank, one in enumerate(slices):
+        files.setdefault(one.header, []).append(rank)
+    with ThreadPoolExecutor(DECODERS) as pool:
+        waiting: deque[tuple[int, Header, Any]] = deque()
+        for header, ranks in files.items():
+            frames = {slices[rank].frame: rank for rank in ranks}
+            if is_straight(header):
+                yield from _straight(header, frames, slices[ranks[0]], target)
+                continue
+            for frame, make in _makers(header, max(frames) + 1):
+                if frame not in frames:
+                    continue
+                waiting.append((frames[frame], header, pool.submit(make)))
+                if len(waiting) > DECODERS:
+                    yield _decoded(*waiting.popleft())
+        while waiting:
+            yield _decoded(*waiting.popleft())
+
+
+def is_straight(header: Header) -> bool:
+    """Whether the pixels are numbers in a row, little endian, so that they can be read from the file as they are."""
+    pixels = header.pixels
+    if pixels is None or pixels.is_encapsulated or pixels.is_deflated or header.syntax not in _LITTLE_ENDIAN:
+        return False
+    bits, (sizes, _) = int(header.get("BitsAllocated") or 0), _NUMBERS[pixels.keyword]
+    stored = int(header.get("BitsStored") or bits)
+    return (
+        photometric_of(header) not in COLORS
+        and not header.get("ModalityLUTSequence")
+        and bits in sizes
+        and int(header.get("HighBit", stored - 1)) == stored - 1
+        and pixels.length >= _frame_bytes(header) * frame_count(header)
+    )
+
+
+def _frame_bytes(header: Header) -> int:
+    """Count the bytes of a decoded picture."""
+    bits = int(header.get("BitsAllocated") or 0) * int(header.get("SamplesPerPixel", 1))
+    return (int(header.get("Rows")) * int(header.get("Columns")) * bits + 7) // 8
+
+
+def _straight(header: Header, frames: dict[int, int], one: Slice, target: Target) -> Iterator[tuple[int, NDArray[Any]]]:
+    assert header.pixels is not None
+    size, shape = _frame_bytes(header), (one.rows, one.columns)
+    try:
+        with header.path.open("rb", buffering=0) as file:
+            for frame, rank in frames.items():
+                place = target(rank)
+                stored = np.empty(shape, one.stored) if place is None else place
+                file.seek(header.pixels.start + frame * size)
+                _fill(file, stored)
+                yield rank, _without_high_bits(header, stored)
+    except OSError as error:
+        raise GradCamError(f"“{header.path}” cannot be read ({error.strerror or error}): check the file.") from error
+
+
+def _fill(file: Any, stored: NDArray[Any]) -> None:
+    """Read into an array; a file system may give less at once than was asked for."""
+    view = memoryview(stored.data).cast("B")
+    while view:
+        count = file.readinto(view)
+        if not count:
+            raise OSError("it became shorter while it was read")
+        view = view[count:]
+
+
+def _without_high_bits(header: Header, stored: NDArray[Any]) -> NDArray[Any]:
+    """Clear, in place, what stands above the bits that are stored, by the sign where there is one (PS3.5, 8.1.1)."""
+    if stored.dtype.kind == "f":
+        return stored
+    unused = stored.dtype.itemsize * 8 - int(header.get("BitsStored") or stored.dtype.itemsize * 8)
+    if unused:
+        np.left_shift(stored, unused, out=stored)
+        np.right_shift(stored, unused, out=stored)
+    return stored
+
+
+def _makers(header: Header, frames: int) -> Iterator[tuple[int, Callable[[], NDArray[Any]]]]:
+    """Give a function for each of the first frames of a file that decodes it; the encoded data are read here."""
+    try:
+        decoder = get_decoder(header.syntax)
+        if not decoder.is_available:
+            raise GradCamError(
+                f"“{header.path}” is compressed as {UID(header.syntax).name}, which nothing installed here can decode: "
+                "export it uncompressed."
+            )
+        yield from (_encapsulated if header.pixels and header.pixels.is_encapsulated else _native)(
+            header, decoder, frames
+        )
+    except (GradCamError, GeneratorExit):
+        raise
+    except Exception as error:  # pydicom raises a dozen types on damaged data
+        raise _damaged(header, error) from error
+
+
+def _native(header: Header, decoder: Decoder, frames: int) -> Iterator[tuple[int, Callable[[], NDArray[Any]]]]:
+    """Decode what is not compressed one after another: big endian, deflated, single bits, colours."""
+    pixels = header.pixels
+    assert pixels is not None
+    expected = _frame_bytes(header) * frame_count(header)
+    if photometric_of(header) == "YBR_FULL_422":
+        expected = expected * 2 // 3
+    if pixels.length < expected:
+        raise EOFError(f"{expected:,} bytes are needed and {pixels.length:,} are there")
+    source: Any = parsed(header.path) if pixels.is_deflated else header.path.open("rb")
+    try:
+        options = {} if pixels.is_deflated else _options(header)
+        if not pixels.is_deflated:
+            source.seek(pixels.start)
+        pictures = decoder.iter_array(source, raw=not _in_color(header), **options)
+        for frame in range(frames):
+            picture, _ = next(pictures)
+            yield frame, partial(_finished, header, picture)
+    except StopIteration:
+        raise EOFError("it holds fewer pictures than it says") from None
+    finally:
+        if not pixels.is_deflated:
+            source.close()
+
+
+def _encapsulated(header: Header, decoder: Decoder, frames: int) -> Iterator[tuple[int, Callable[[], NDArray[Any]]]]:
+    """Read the compressed pictures one after another."""
+    assert header.pixels is not None
+    options = {**_options(header), "number_of_frames": 1}
+    offsets = header.get("ExtendedOffsetTable"), header.get("ExtendedOffsetTableLengths")
+    with header.path.open("rb") as file:
+        file.seek(header.pixels.start)
+        encoded = generate_frames(
+            file,
+            number_of_frames=frame_count(header),
+            extended_offsets=offsets if all(offsets) else None,
+        )
+        for frame in range(frames):
+            data = next(encoded, None)
+            if data is None:
+                raise EOFError("it holds fewer pictures than it says")
+            _refuse_bomb(header, len(data))
+            yield frame, partial(_decode, header, decoder, data, options)
+
+
+def _refuse_bomb(header: Header, encoded: int) -> None:
+    size = _frame_bytes(header)
+    if size > LARGEST_UNPROVEN and size > 1000 * encoded:
+        raise EOFError(f"{encoded:,} bytes cannot be a picture of {size:,}")
+
+
+def _decode(header: Header, decoder: Decoder, data: bytes, options: dict[str, Any]) -> NDArray[Any]:
+    source, how = encapsulate([data], has_bot=False), {"raw": not _in_color(header), **options}
+    best = _BEST.get(UID(header.syntax), "")
+    if best in decoder.available_plugins and len(decoder.available_plugins) > 1:
+        try:
+            return _finished(header, decoder.as_array(source, index=0, decoding_plugin=best, **how)[0])
+        except Exception:  # another may know what this one does not
+            how["decoding_plugin"] = next(one for one in decoder.available_plugins if one != best)
+    return _finished(header, decoder.as_array(source, index=0, **how)[0])
+
+
+def _decoded(rank: int, header: Header, made: Any) -> tuple[int, NDArray[Any]]:
+    try:
+        return rank, made.result()
+    except Exception as error:  # the decoders raise a dozen types on damaged data
+        raise _damaged(header, error) from error
+
+
+def _damaged(header: Header, error: Exception) -> GradCamError:
+    return GradCamError(
+        f"The pixel data of “{header.path}”, {UID(header.syntax).name}, cannot be decoded ({reason(error)}): copy or "
+        "export it again."
+    )
+
+
+def _options(header: Header) -> dict[str, Any]:
+    """Describe the pixels to pydicom's decoders."""
+    assert header.pixels is not None
+    options: dict[str, Any] = {
+        "rows": int(header.get("Rows")),
+        "columns": int(header.get("Columns")),
+        "number_of_frames": frame_count(header),
+        "samples_per_pixel": int(header.get("SamplesPerPixel", 1)),
+        "photometric_interpretation": photometric_of(header),
+        "pixel_keyword": header.pixels.keyword,
+        "bits_allocated": int(header.get("BitsAllocated")),
+        "bits_stored": int(header.get("BitsStored") or header.get("BitsAllocated")),
+        "pixel_representation": int(header.get("PixelRepresentation") or 0),
+    }
+    if options["samples_per_pixel"] > 1:
+        options["planar_configuration"] = int(header.get("PlanarConfiguration") or 0)
+    if options["bits_allocated"] == 8:
+        options["pixel_vr"] = "OB"
+    return options
+
+
+def _in_color(header: Header) -> bool:
+    return photometric_of(header) in COLORS
+
+
+def _finished(header: Header, picture: NDArray[Any]) -> NDArray[Any]:
+    """Look values up in the tables of the file, and bring colours to bytes."""
+    shape = int(header.get("Rows")), int(header.get("Columns"))
+    if picture.shape[:2] != shape:
+        raise ValueError(f"a picture of {' × '.join(map(str, picture.shape))} pixels, and the file says {shape}")
+    photometric = photometric_of(header)
+    if photometric == "PALETTE COLOR":
+        picture = apply_color_lut(picture, header.dataset)
+        bits = picture.dtype.itemsize * 8
+    elif photometric in COLORS:
+        bits = int(header.get("BitsStored") or header.get("BitsAllocated"))
+    else:
+        return apply_modality_lut(picture, header.dataset) if header.get("ModalityLUTSequence") else picture
+    return picture if bits == 8 else (picture >> (bits - 8) if bits > 8 else picture).astype(np.uint8)

@@ -1,0 +1,195 @@
+"""The slices of a series, sorted into stacks: what lies in one grid, at one time, of one kind."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from itertools import combinations
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from napari_gradcam.volumes.dicom.geometry import ORIENTATION_TOLERANCE, SAME_POSITION_MM, SPACING_TOLERANCE
+from napari_gradcam.volumes.dicom.slices import MARKS
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable, Sequence
+
+    from napari_gradcam.volumes.dicom.slices import Slice
+
+_UNITS = {"echo time": " ms", "inversion time": " ms", "trigger time": " ms", "flip angle": "°"}
+_MARKED = (*(name for name, _, _ in MARKS), "direction")
+
+
+class Pile(NamedTuple):
+    """Slices that make one volume, or would if none were missing.
+
+    Attributes
+    ----------
+    slices
+        In any order.
+    told_apart
+        What tells it from other piles of its series, such as ``("sagittal", "echo time 4.6 ms")``.
+    pictures
+        Whether these are pictures without a place, one after another, and no stack.
+    """
+
+    slices: tuple[Slice, ...]
+    told_apart: tuple[str, ...] = ()
+    pictures: bool = False
+
+
+def piles_of(slices: Sequence[Slice]) -> list[Pile]:
+    """Sort the slices of one series.
+
+    Slices of other orientation, pixel spacing, size, kind or stack go into piles of their own; then those that lie at
+    the same positions, told apart by what their headers say (:data:`~napari_gradcam.volumes.dicom.slices.MARKS`), else
+    by when they were acquired. Where nothing tells them apart they stay together, to be refused as no volume.
+    """
+    placed = [one for one in slices if one.is_placed]
+    grids = _alike(placed)
+    piles = [
+        Pile(tuple(part), (*grid_name, *name))
+        for grid_name, grid in zip(_grid_names(grids), grids, strict=True)
+        for name, part in _without_repeats(grid)
+    ]
+    loose: dict[Any, list[Slice]] = defaultdict(list)
+    for one in slices:
+        if not one.is_placed:
+            loose[one.header.path].append(one)
+    several = len(loose) + len(piles) > 1
+    return piles + [
+        Pile(tuple(pictures), (f"picture {pictures[0].label.split(' of ')[-1]}",) if several else (), pictures=True)
+        for pictures in loose.values()
+    ]
+
+
+def plane_of(one: Slice) -> str:
+    """Name the plane that a slice's normal is nearest to."""
+    assert one.orientation is not None
+    normal = np.abs(np.cross(*one.orientation))
+    return ("sagittal", "coronal", "axial")[int(normal.argmax())]
+
+
+def along_normal(slices: Sequence[Slice]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Give where slices of one orientation lie along its normal, row direction × column direction, in mm."""
+    assert slices[0].orientation is not None
+    normal = np.cross(*slices[0].orientation)
+    along: np.ndarray[Any, np.dtype[np.float64]] = np.array([one.position for one in slices]) @ (
+        normal / np.linalg.norm(normal)
+    )
+    return along
+
+
+def _alike(slices: Iterable[Slice]) -> list[list[Slice]]:
+    """Put slices together that can be of one grid."""
+    rough: dict[Hashable, list[list[Slice]]] = defaultdict(list)
+    for one in slices:
+        frame = one.header.told("FrameOfReferenceUID")
+        for kind in rough[one.rows, one.columns, one.in_color, one.stack, frame, one.pixel_spacing is None]:
+            if _same_grid(kind[0], one):
+                kind.append(one)
+                break
+        else:
+            rough[one.rows, one.columns, one.in_color, one.stack, frame, one.pixel_spacing is None].append([one])
+    return [kind for kinds in rough.values() for kind in kinds]
+
+
+def _same_grid(one: Slice, other: Slice) -> bool:
+    assert one.orientation is not None
+    assert other.orientation is not None
+    if one.orientation is not other.orientation and (
+        np.abs(one.orientation - other.orientation).max() > ORIENTATION_TOLERANCE
+    ):
+        return False
+    if one.pixel_spacing is None or other.pixel_spacing is None:
+        return True
+    return all(
+        abs(here - there) <= SPACING_TOLERANCE * here
+        for here, there in zip(one.pixel_spacing, other.pixel_spacing, strict=True)
+    )
+
+
+def _grid_names(grids: Sequence[Sequence[Slice]]) -> list[tuple[str, ...]]:
+    """Name grids by their planes; those of one plane by their sizes too, and by a number where these are the same."""
+    if len(grids) < 2:
+        return [()] * len(grids)
+    planes = [plane_of(grid[0]) for grid in grids]
+    sized = [f"{plane} {grid[0].columns} × {grid[0].rows}" for plane, grid in zip(planes, grids, strict=True)]
+    count, counted = Counter(planes), Counter(sized)
+    names: list[tuple[str, ...]] = []
+    seen = Counter[str]()
+    for plane, size in zip(planes, sized, strict=True):
+        seen[size] += 1
+        name = plane if count[plane] == 1 else size if counted[size] == 1 else f"{size}, stack {seen[size]}"
+        names.append((name,))
+    return names
+
+
+def _without_repeats(slices: Sequence[Slice]) -> list[tuple[tuple[str, ...], list[Slice]]]:
+    """Tell apart what lies at the same positions; ``[(name, slices)]``."""
+    places = _places(slices)
+    count = Counter(places)
+    repeats = max(count.values())
+    if repeats == 1 or len(count) == 1:
+        return [((), list(slices))]
+    varying = [name for name in _MARKED if len({one.marks.get(name) for one in slices}) > 1]
+    for number in range(1, len(varying) + 1):
+        for names in combinations(varying, number):
+            groups = _grouped(slices, names)
+            if len(groups) == repeats and not any(_repeats(group) for group in groups.values()):
+                # By value, where the values can be compared: echoes and times in their order.
+                keys = sorted(groups, key=_sortable)
+                return [(tuple(_said(n, v) for n, v in zip(names, key, strict=True)), groups[key]) for key in keys]
+    return _by_time(slices, places, repeats) or [((), list(slices))]
+
+
+def _places(slices: Sequence[Slice]) -> list[int]:
+    """Give each slice the number of its place along the normal."""
+    along = along_normal(slices)
+    order = np.argsort(along, kind="stable")
+    numbers = np.concatenate([[0], np.cumsum(np.diff(along[order]) >= SAME_POSITION_MM)])
+    places = np.empty(len(slices), dtype=int)
+    places[order] = numbers
+    return [int(place) for place in places]
+
+
+def _repeats(slices: Sequence[Slice]) -> bool:
+    return max(Counter(_places(slices)).values()) > 1
+
+
+def _grouped(slices: Iterable[Slice], names: Sequence[str]) -> dict[tuple[Any, ...], list[Slice]]:
+    groups: dict[tuple[Any, ...], list[Slice]] = defaultdict(list)
+    for one in slices:
+        groups[tuple(one.marks.get(name) for name in names)].append(one)
+    return groups
+
+
+def _by_time(slices: Sequence[Slice], places: Sequence[int], repeats: int) -> list[tuple[tuple[str, ...], list[Slice]]]:
+    """Tell repeats apart by the order in which they were acquired, where every position has them all."""
+    if set(Counter(places).values()) != {repeats}:
+        return []
+    for clock in range(len(slices[0].when)):
+        at: dict[int, list[tuple[str, Slice]]] = defaultdict(list)
+        for one, place in zip(slices, places, strict=True):
+            at[place].append((one.when[clock], one))
+        if all("" not in (times := {time for time, _ in here}) and len(times) == repeats for here in at.values()):
+            ordered = [[one for _, one in sorted(here, key=lambda pair: pair[0])] for here in at.values()]
+            return [((f"repeat {rank + 1} of {repeats}",), [here[rank] for here in ordered]) for rank in range(repeats)]
+    return []
+
+
+def _sortable(key: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple((0, value, "") if isinstance(value, tuple) else (1, (), str(value)) for value in key)
+
+
+def _said(name: str, value: Any) -> str:
+    if value is None:
+        return f"no {name}"
+    if name == "kind":
+        return str(value)
+    said = (
+        ", ".join(f"{one:g}" if isinstance(one, (int, float)) else str(one) for one in value)
+        if (isinstance(value, tuple))
+        else str(value)
+    )
+    return f"{name} {said}{_UNITS.get(name, '')}"
