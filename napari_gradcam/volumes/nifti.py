@@ -49,6 +49,9 @@ _MAGIC_2 = (b"n+2\x00", b"ni2\x00")
 _RGB_VECTOR, _RGBA_VECTOR, _VECTOR = 2003, 2004, 1007
 """Intents that make bytes along the fifth axis colours; ITK writes pictures in colours as the last."""
 
+_CIFTI = range(3000, 3100)
+"""Intents of CIFTI-2, which borrows NIfTI-2's header."""
+
 
 def is_nifti(path: Path) -> bool:
     """Tell by content whether a file is a NIfTI header or a whole NIfTI file, packed or not."""
@@ -255,6 +258,8 @@ def _stored(path: Path, header: Any, voxels: Path, *, single: bool) -> tuple[Sto
         raise GradCamError(f"“{path}” holds no voxels (its shape is {written}): export the scan again.")
     if len(whole) < 2:
         raise GradCamError(f"“{path}” is not a picture: it holds {written} numbers in a row; give a scan.")
+    if int(header["intent_code"]) in _CIFTI:
+        raise GradCamError(f"“{path}” is CIFTI: it holds measurements on a surface, not a picture; give a scan.")
     channels, planar = _channels(header, whole, dtype)
     if not channels and dtype.kind not in "iufc":
         raise GradCamError(

@@ -15,7 +15,7 @@ from nibabel.eulerangles import euler2mat
 from nibabel.testing import data_path
 
 from napari_gradcam import GradCamError, read_volume
-from napari_gradcam.volumes.nifti import is_nifti, read_nifti
+from napari_gradcam.volumes.nifti import is_nifti, nifti_scan, read_nifti
 
 if TYPE_CHECKING:
     from napari_gradcam.volumes import Volume
@@ -198,6 +198,40 @@ def test_nibabels_map_with_nan_is_read_with_a_count():
     np.testing.assert_allclose(volume.array, np.nan_to_num(expected), rtol=1e-6)
 
 
+def test_the_scan_is_described_before_a_voxel_is_read(tmp_path):
+    path = save(tmp_path / "a.nii.gz", np.ones((5, 6, 7, 2), np.int16))
+    raw = bytearray(path.read_bytes())
+    raw[-6] ^= 1  # the checksum
+    path.write_bytes(raw)
+    scan = nifti_scan(path)
+    assert (scan.name, scan.modality, scan.images, scan.shape, scan.frames) == ("a", "", 7, (5, 6, 7), 2)
+    assert (scan.spacing, scan.source, scan.in_patient_space) == ((1.5, 2.0, 3.0), (path,), True)
+    np.testing.assert_array_equal(scan.affine, AFFINE)
+    with pytest.raises(GradCamError, match="cut short or damaged"):
+        scan.read(2)
+
+
+def test_a_sheared_scan_says_so_and_keeps_its_shear(tmp_path):
+    sheared = AFFINE.copy()
+    sheared[1, 2] = 3 * np.tan(np.radians(14))
+    volume = read_volume(save(tmp_path / "a.nii", np.zeros((2, 3, 4), np.int16), sheared))
+    np.testing.assert_allclose(volume.affine, sheared, rtol=1e-6)
+    [_, notice] = volume.notices  # the qform that nibabel writes has no shear
+    assert notice == (
+        "The scan's axes are sheared by 14.0°: the picture is drawn without this shear; positions and exported files "
+        "keep it."
+    )
+
+
+def test_a_scan_that_is_sheared_and_oblique_says_both(tmp_path):
+    sheared, turn = AFFINE.copy(), np.eye(4)
+    sheared[1, 2] = 3 * np.tan(np.radians(5))
+    turn[:3, :3] = euler2mat(z=np.radians(20))
+    notices = read_volume(save(tmp_path / "a.nii", np.zeros((2, 3, 4), np.int16), turn @ sheared)).notices
+    assert "sheared by 5.0°" in notices[-2]
+    assert "oblique" in notices[-1]
+
+
 # Refusals
 
 
@@ -214,20 +248,22 @@ def refusal(path: Path) -> str:
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("example4d.nii.gz", "holds 2 volumes in one file (128 × 96 × 24 × 2)"),
-        ("functional.nii", "holds 20 volumes"),
         ("nifti1.hdr", "needs its .img file"),
-        ("analyze.hdr", "does not say left from right"),
+        ("nifti2.hdr", "needs its .img file"),
+        ("row_major.dconn.nii", "is CIFTI"),
+        ("tiny.mnc", "does not end in .nii"),
     ],
 )
-def test_what_is_no_single_volume_is_refused(name, reason):
+def test_what_is_no_picture_is_refused(name, reason):
     assert reason in refusal(NIBABEL_DATA / name)
 
 
-def test_colours_and_complex_numbers_are_refused(tmp_path):
-    colour = np.zeros((2, 3, 4), dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
-    assert "colours" in refusal(save(tmp_path / "rgb.nii", colour))
-    assert "complex" in refusal(save(tmp_path / "phase.nii", np.zeros((2, 3, 4), np.complex64)))
+def test_analyze_is_refused(tmp_path):
+    path = tmp_path / "analyze.hdr"
+    path.write_bytes((NIBABEL_DATA / "analyze.hdr").read_bytes())
+    assert "needs its .img file" in refusal(path)
+    (tmp_path / "analyze.img").write_bytes(bytes(1000))
+    assert "does not say left from right" in refusal(path)
 
 
 def test_all_nan_is_refused(tmp_path):
@@ -300,3 +336,64 @@ def test_a_file_cut_anywhere_is_refused_or_right(tmp_path, ending):
     for length in np.linspace(0, len(whole) - 1, 30).astype(int):
         cut.write_bytes(whole[:length])
         refusal(cut)
+
+
+HEADER_NONSENSE = {
+    "its own size": (0, np.array([347], "<i4"), "does not begin with its own size"),
+    "no axes": (40, np.array([0], "<i2"), "says it has 0 axes"),
+    "eight axes": (40, np.array([8], "<i2"), "says it has 8 axes"),
+    "a negative count": (42, np.array([-2], "<i2"), "holds no voxels (its shape is -2 × 3 × 4)"),
+    "65,535 voxels": (42, np.array([65535] * 3, "<u2"), "holds no voxels (its shape is -1 × -1 × -1)"),
+    "voxels inside the header": (108, np.array([100], "<f4"), "vox offset 100 too low"),
+    "voxels before the file": (108, np.array([-16], "<f4"), "cannot be read as NIfTI"),
+    "voxels at half a byte": (108, np.array([352.5], "<f4"), "begin at byte 352.5"),
+    "voxels nowhere": (108, np.array([np.nan], "<f4"), "begin at byte nan"),
+    "voxels after the file": (108, np.array([1e9], "<f4"), "more than the file has"),
+    "no type": (70, np.array([0], "<i2"), "cannot be read as NIfTI"),
+    "bits": (70, np.array([1], "<i2"), "cannot be read as NIfTI"),
+    "an infinite intercept": (116, np.array([np.inf], "<f4"), "invalid intercept inf"),
+}
+
+
+@pytest.mark.parametrize(("place", "value", "reason"), HEADER_NONSENSE.values(), ids=HEADER_NONSENSE)
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
+def test_a_header_of_nonsense_is_refused(tmp_path, place, value, reason, ending):
+    raw = bytearray(save(tmp_path / "a.nii", np.zeros((2, 3, 4), np.int16)).read_bytes())
+    raw[place : place + value.nbytes] = value.tobytes()
+    path = tmp_path / f"bad{ending}"
+    path.write_bytes(gzip.compress(raw) if ending.endswith("gz") else raw)
+    if reason == "more than the file has" and ending.endswith("gz"):
+        raw[place : place + 4] = np.array([1e15], "<f4").tobytes()
+        path.write_bytes(gzip.compress(raw))
+    assert reason in refusal(path)
+    with pytest.raises(GradCamError):
+        nifti_scan(path)  # before a voxel is read
+
+
+@pytest.mark.parametrize("size", [0.0, -2.0, np.nan])
+def test_a_voxel_size_that_is_none_is_refused_where_the_qform_needs_it(tmp_path, size):
+    image = nibabel.Nifti1Image(np.zeros((2, 3, 4), np.int16), AFFINE)
+    image.set_qform(AFFINE, 1)
+    image.set_sform(None, 0)
+    image.to_filename(tmp_path / "a.nii")
+    raw = bytearray((tmp_path / "a.nii").read_bytes())
+    raw[80:84] = np.array([size], "<f4").tobytes()
+    (tmp_path / "a.nii").write_bytes(raw)
+    assert f"gives {size:g} as a voxel size" in refusal(tmp_path / "a.nii")
+
+
+def test_a_distance_that_no_body_has_is_refused(tmp_path):
+    path = save(tmp_path / "a.nii", np.zeros((2, 3, 4), np.int16))
+    raw = bytearray(path.read_bytes())
+    raw[280:284] = np.array([1e30], "<f4").tobytes()
+    path.write_bytes(raw)
+    assert "no usable geometry" in refusal(path)
+
+
+def test_an_offset_of_zero_is_right_after_the_header(tmp_path):
+    array = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
+    path = save(tmp_path / "a.nii", array)
+    raw = bytearray(path.read_bytes())
+    raw[108:112] = bytes(4)
+    path.write_bytes(raw)
+    np.testing.assert_array_equal(read_volume(path).array, array)

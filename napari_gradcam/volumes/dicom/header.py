@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from pydicom import dcmread
 from pydicom.charset import convert_encodings
-from pydicom.dataelem import DataElement_from_raw, RawDataElement
+from pydicom.dataelem import RawDataElement, convert_raw_data_element
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_file_meta_info
 from pydicom.tag import BaseTag
@@ -157,7 +157,7 @@ def _convert(tag: int, vr: str, value: bytes, character_set: bytes) -> Any:
     """Convert a value by pydicom; most values are the same in all files of a series."""
     encodings = convert_encodings([one.strip() for one in character_set.decode("ascii", "replace").split("\\")])
     raw = RawDataElement(BaseTag(tag), vr, len(value), value, 0, False, True)
-    return DataElement_from_raw(raw, encodings).value
+    return convert_raw_data_element(raw, encoding=encodings).value
 
 
 def read_header(path: Path) -> Header:

@@ -270,5 +270,6 @@ def _finished(header: Header, picture: NDArray[Any]) -> NDArray[Any]:
     elif photometric in COLORS:
         bits = int(header.get("BitsStored") or header.get("BitsAllocated"))
     else:
+        picture = picture.astype(picture.dtype.newbyteorder("="), copy=False)
         return apply_modality_lut(picture, header.dataset) if header.get("ModalityLUTSequence") else picture
     return picture if bits == 8 else (picture >> (bits - 8) if bits > 8 else picture).astype(np.uint8)
