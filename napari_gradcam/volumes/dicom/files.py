@@ -145,7 +145,7 @@ def _listed_by_directories(files: Sequence[tuple[Path, bool]]) -> tuple[list[tup
 
 
 def _is_directory(path: Path) -> bool:
-    return path.name.upper() == "DICOMDIR" and _is_dicom(path)
+    return path.name.upper().startswith("DICOMDIR") and _is_dicom(path)
 
 
 def _inside(folder: Path, parts: Sequence[str]) -> Path | None:

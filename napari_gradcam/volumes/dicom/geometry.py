@@ -218,9 +218,13 @@ def _refuse_duplicates(ordered: Sequence[Slice], along: NDArray[np.float64], lab
             f"{one.label} and {other.label} in {label} call themselves the same image and differ: remove one of them."
         )
     places = len(ordered) - len(same)
-    where = "one position" if places == 1 else f"{places} positions"
+    if places == 1:
+        raise GradCamError(
+            f"{label} is not a volume: its {len(ordered)} images lie at one position (such as {one.label} and "
+            f"{other.label}), as in a series over time; give one of them by itself to see it."
+        )
     raise GradCamError(
-        f"{label} is not one volume: its {len(ordered)} images lie at {where} (such as {one.label} and {other.label}), "
+        f"{label} is not one volume: its {len(ordered)} images lie at {places} positions (such as {one.label} and {other.label}), "
         "and nothing in their headers tells repeats, echoes or times apart; give the images of one of them."
     )
 

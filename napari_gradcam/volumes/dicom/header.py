@@ -67,11 +67,13 @@ _FRAGMENT, _FRAGMENTS_END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
 
 
 class Pixels(NamedTuple):
-    """Where the pixels of a file lie: their element, and the offset and length of its value in bytes."""
+    """Where the pixels of a file lie: their element, the offset and length of its value in bytes, and its VR."""
 
     keyword: str
     start: int
     length: int
+    vr: str = "OW"
+    """Tells how bytes are swapped in a big endian file, and nothing in others."""
 
     @property
     def is_encapsulated(self) -> bool:
@@ -218,6 +220,8 @@ def _parsed(path: Path) -> Header:
             element: Any = dataset.get_item(keyword, keep_deferred=True)
             start = -1 if syntax == DeflatedExplicitVRLittleEndian else getattr(element, "value_tell", 0)
             pixels = Pixels(keyword, start, getattr(element, "length", UNDEFINED))
+            if syntax == ExplicitVRBigEndian:
+                pixels = pixels._replace(vr=element.VR)
             del dataset[keyword]
     return Header(path, syntax, pixels, dataset)
 

@@ -249,8 +249,7 @@ def _options(header: Header) -> dict[str, Any]:
     }
     if options["samples_per_pixel"] > 1:
         options["planar_configuration"] = int(header.get("PlanarConfiguration") or 0)
-    if options["bits_allocated"] == 8:
-        options["pixel_vr"] = "OB"
+    options["pixel_vr"] = header.pixels.vr
     return options
 
 
