@@ -1,6 +1,7 @@
 """Where did the network look? Grad-CAM heat maps of MONAI classifiers over scans, in patient space.
 
-Three verbs: :func:`read_volume`, :func:`load_classifier`, :func:`explain`. Importing this package loads neither
+Three verbs: :func:`read_volume`, :func:`load_classifier`, :func:`explain`; :func:`find_scans` lists what there is to
+read. Importing this package loads neither
 torch nor MONAI nor napari: each comes with the first call that needs it.
 """
 
@@ -14,22 +15,28 @@ if TYPE_CHECKING:
     from napari_gradcam.errors import GradCamError
     from napari_gradcam.explainer import explain
     from napari_gradcam.explanation import Explanation
-    from napari_gradcam.volumes import Volume, read_volume
+    from napari_gradcam.volumes import Catalogue, Scan, Volume, find_scans, read_volume
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Catalogue",
     "Classifier",
     "Explanation",
     "GradCamError",
+    "Scan",
     "Volume",
     "__version__",
     "explain",
+    "find_scans",
     "load_classifier",
     "read_volume",
 ]
 
 _HOME = {
+    "Catalogue": "napari_gradcam.volumes",
+    "Scan": "napari_gradcam.volumes",
+    "find_scans": "napari_gradcam.volumes",
     "Classifier": "napari_gradcam.classifiers",
     "Explanation": "napari_gradcam.explanation",
     "GradCamError": "napari_gradcam.errors",

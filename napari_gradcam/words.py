@@ -6,12 +6,13 @@ import math
 from typing import TYPE_CHECKING
 
 from napari_gradcam.explanation import METHODS
+from napari_gradcam.volumes.orientation import axis_letters, obliquity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_gradcam.explanation import Explanation
-    from napari_gradcam.volumes import Volume
+    from napari_gradcam.volumes import Scan, Volume
 
 PURPOSE = "For research and review, not for diagnosis."
 
@@ -23,6 +24,7 @@ _UNITS = {
 }
 
 _ENDS = ("RL", "AP", "SI")
+_SIDES = {"R": "right", "L": "left", "A": "front", "P": "back", "S": "head", "I": "feet"}
 
 
 def place(position: Sequence[float]) -> str:
@@ -80,3 +82,33 @@ def unit(explanation: Explanation) -> str:
 def method(explanation: Explanation) -> str:
     """Say the method's label; its name where it is none of ours."""
     return METHODS.get(explanation.method, explanation.method)
+
+
+def facts(scan: Scan, *, personal: bool = False) -> list[tuple[str, str]]:
+    """Say what the headers of a scan tell, name by name; whose it is only where that is asked for."""
+    told = [("scan", scan.name)]
+    if scan.series is not None:
+        of = scan.series
+        if personal:
+            told += [("patient's name", of.person.name), ("patient's ID", of.person.identifier)]
+            told += [("born", of.person.born)]
+        told += [("patient", str(of.patient)), ("study", " ".join((str(of.study), of.study_description)).strip())]
+        told += [("series", of.description), ("series number", of.number), ("patient position", of.position)]
+    told += [("modality", scan.modality), ("images", str(scan.images))]
+    if scan.frames > 1:
+        told.append(("frames", f"{scan.frames}, one after another"))
+    if scan.shape is not None:
+        told.append(("grid", " × ".join(map(str, scan.shape)) + " voxels"))
+    if scan.affine is not None and scan.spacing is not None:
+        told.append(("spacing", " × ".join(f"{mm:.4g}" for mm in scan.spacing) + " mm"))
+        if scan.in_patient_space:
+            corner = [float(mm) for mm in scan.affine[:3, 3]]
+            letters = axis_letters(scan.affine)
+            sides = [_SIDES[letter] for letter in letters]
+            told.append(("orientation", f"{''.join(letters)}: its axes run to the patient's {', '.join(sides)}"))
+            told += [("obliquity", f"{obliquity(scan.affine):.1f}°"), ("first voxel", place(corner))]
+        else:
+            told.append(("orientation", "unknown"))
+    files = [path.name for path in scan.source]
+    told.append(("files", files[0] if len(files) == 1 else f"{len(files)}, {files[0]} to {files[-1]}"))
+    return [(name, value) for name, value in told if value]

@@ -168,6 +168,8 @@ class Controller:
             self._volumes[scan] = volume
             for request in [request for request in self._kept if request.scan == scan]:
                 del self._kept[request]
+            self._shown.pop(scan, None)
+            self._show_result()
         return volume
 
     # What the person did in the dock

@@ -54,9 +54,9 @@ _CIFTI = range(3000, 3100)
 
 
 def is_nifti(path: Path) -> bool:
-    """Tell by content whether a file is a NIfTI header or a whole NIfTI file, packed or not."""
+    """Tell by content whether a file is NIfTI, packed or not; of a pair, either file by what the header holds."""
     try:
-        head = _first_bytes(path)
+        head = _first_bytes(_pair(path)[0])
     except Exception:  # what cannot be unpacked is none
         return False
     return head[344:348] in _MAGIC_1 or head[4:8] in _MAGIC_2
@@ -112,6 +112,9 @@ def nifti_scan(path: str | PathLike[str]) -> Scan:
     if not path.name.lower().endswith(NIFTI_ENDINGS):
         raise GradCamError(f"“{path}” does not end in .nii or .nii.gz, by which a NIfTI file is known: rename it.")
     described, voxels = _pair(path)
+    for one, other in ((described, voxels), (voxels, described)):
+        if path.exists() and not one.exists():
+            raise GradCamError(f"“{one}” does not exist: “{other.name}” is one of a pair and needs it beside it.")
     with _said_of(path), np.errstate(all="ignore"):  # the numbers of a damaged header are judged, not computed with
         header, mended = _header(path, described)
         affine, placed, notices = _geometry(path, header)
@@ -161,8 +164,6 @@ def _pair(path: Path) -> tuple[Path, Path]:
         for ending in dict.fromkeys((packing, "", ".gz", ".bz2"))
     ]
     other = next((one for one in others if one.exists()), others[0])
-    if not other.exists() and path.exists():
-        raise GradCamError(f"“{other}” does not exist: a .{kind} file needs its .{wanted} file beside it.")
     return (path, other) if wanted == "img" else (other, path)
 
 

@@ -209,7 +209,7 @@ def _found(paths: Sequence[Path]) -> Steps[Catalogue]:
 
         with quiet():
             found = yield from find_images(others)
-            scans += scans_of(found.images, found.damaged, label, _fallback(paths))
+            scans += scans_of(found.images, found.damaged, label)
         problems += [sentence for _, sentence in found.damaged]
         notices = found.notices
         if not scans and not problems and found.others:
@@ -245,13 +245,6 @@ def walk_files(paths: Sequence[Path]) -> Iterator[tuple[Path, bool]]:
                 one = Path(folder, name)
                 if one.is_file():
                     yield one, False
-
-
-def _fallback(paths: Sequence[Path]) -> str:
-    """Give a name for what has no description."""
-    if len(paths) == 1:
-        return paths[0].name if paths[0].is_dir() else paths[0].stem
-    return os.path.basename(_common_folder(paths))
 
 
 def _common_folder(paths: Sequence[Path]) -> str:

@@ -133,7 +133,9 @@ def test_what_was_explained_of_a_layer_is_explained_anew_after_the_layer_changed
     other = room.viewer.add_image(np.zeros((12, 14, 10), np.float32), name="other")
     room.explain()
     other.scale = (2, 1, 1)
-    room.explain()
+    room.dock.events.explain_pressed.emit()
+    assert room.dock.shown["result"] is None
+    room.jobs.finish()
     other.contrast_limits = (0, 5)
     room.explain()
     assert len(room.explained) == 2

@@ -50,9 +50,7 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def scans_of(
-    images: Sequence[Header], damaged: Sequence[tuple[Path, str]], label: str, fallback: str
-) -> tuple[Scan, ...]:
+def scans_of(images: Sequence[Header], damaged: Sequence[tuple[Path, str]], label: str) -> tuple[Scan, ...]:
     """List the scans that images make, by patient, study and series.
 
     Classic images are placed by Image Position and Image Orientation (Patient), (0020,0032) and (0020,0037), the
@@ -70,14 +68,12 @@ def scans_of(
         problem.
     label
         What was searched, as it is called in a sentence.
-    fallback
-        A name for what has no description.
     """
     groups = _by_series(images)
     scans: list[Scan] = []
     for (series, aside), headers in groups:
-        where = label if len(groups) == 1 else f"“{_name(series, headers[0], fallback)}” in {label}"
-        scans += _scans_of_series(headers, series, aside, where, fallback)
+        where = label if len(groups) == 1 else f"“{_name(series, headers)}” in {label}"
+        scans += _scans_of_series(headers, series, aside, where)
     folders = {path.parent: sentence for path, sentence in reversed(damaged)}
     return tuple(
         replace(scan, problem=problem, resampling=False) if (problem := _maybe_incomplete(scan, folders)) else scan
@@ -139,15 +135,16 @@ def _impersonal(text: str, person: Person) -> str:
     return "" if any(len(part) > 2 and part.casefold() in text.casefold() for part in private) else text
 
 
-def _name(series: Series, header: Header, fallback: str) -> str:
-    return series.description or _impersonal(fallback, series.person) or header.told("Modality") or "Scan"
+def _name(series: Series, headers: Sequence[Header]) -> str:
+    """Name a series by its description, else by its file or the folder of its files."""
+    path = headers[0].path
+    named = path.stem if len(headers) == 1 else path.parent.name
+    return series.description or _impersonal(named, series.person) or headers[0].told("Modality") or "Scan"
 
 
-def _scans_of_series(
-    headers: Sequence[Header], series: Series, aside: str, label: str, fallback: str
-) -> Iterator[Scan]:
+def _scans_of_series(headers: Sequence[Header], series: Series, aside: str, label: str) -> Iterator[Scan]:
     """List the scans of one series; what cannot be one has a problem."""
-    name = _name(series, headers[0], fallback)
+    name = _name(series, headers)
     first = headers[0]
 
     def refused(problem: GradCamError, files: Sequence[Header], title: str = name) -> Scan:

@@ -16,28 +16,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
-from rich import box
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
-from rich.text import Text
 from typer.core import TyperGroup
 
 from napari_gradcam import __version__
+from napari_gradcam.cli.console import console, listed, progress, row, shown, table, tell
 from napari_gradcam.errors import GradCamError
 from napari_gradcam.explanation import METHODS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from napari_gradcam.explanation import Explanation
     from napari_gradcam.volumes import Volume
 
 BAD_INPUT, INTERRUPTED = 2, 130
 """Exit codes: what a person gave cannot be used, as for a usage error; Ctrl-C."""
-
-PIPED_WIDTH = 500
-"""Columns where there is no terminal: one record stays one line, whatever reads it."""
 
 
 class _Commands(TyperGroup):
@@ -48,10 +40,10 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except GradCamError as error:
-            _tell(str(error), error=True)
+            tell(str(error), error=True)
             raise typer.Exit(BAD_INPUT) from None
         except KeyboardInterrupt:
-            _tell("Interrupted.", error=True)
+            tell("Interrupted.", error=True)
             raise typer.Exit(INTERRUPTED) from None
 
 
@@ -65,6 +57,18 @@ app = typer.Typer(
     context_settings={"help_option_names": ["--help", "-h"]},
 )
 
+_Scan = Annotated[
+    str, typer.Argument(metavar="SCAN", help="A NIfTI or DICOM file, a DICOMDIR, a zip archive, or a folder.")
+]
+_Series = Annotated[
+    str | None,
+    typer.Option(metavar="N|NAME", help="Which scan, where there are several: its number in “info”, or its name."),
+]
+_Frame = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Which frame of a file that holds several; the first by default."),
+]
+_Resample = Annotated[bool, typer.Option("--resample", help="Interpolate slices that are missing or unevenly spaced.")]
 _Model = Annotated[str, typer.Option(help="A MONAI bundle, folder or zip, or the name of a sample classifier.")]
 
 
@@ -91,10 +95,11 @@ def _options(
 
 @app.command()
 def explain(
-    scan: Annotated[
-        str, typer.Argument(metavar="SCAN", help="A NIfTI file, a DICOM file, or the folder of one DICOM series.")
-    ],
+    scan: _Scan,
     model: _Model,
+    series: _Series = None,
+    frame: _Frame = None,
+    resample: _Resample = False,
     target: Annotated[
         str | None, typer.Option(metavar="CLASS", help="The class to explain; the most probable one by default.")
     ] = None,
@@ -130,35 +135,51 @@ def explain(
         "smooth": smooth,
         "device": device,
     }
-    volume, explanation = _explained(scan, model, out, **how)
+    chosen: dict[str, Any] = {"series": series, "frame": frame, "resample": resample}
+    volume, explanation = _explained(scan, model, out, chosen, **how)
     _report(volume, explanation)
     if out is None:
-        _tell("Nothing was written; give --out DIR to keep the heat map, the picture and the scores.")
+        tell("Nothing was written; give --out DIR to keep the heat map, the picture and the scores.")
     else:
         _save(volume, explanation, out)
+
+
+@app.command()
+def info(
+    scan: _Scan,
+    series: _Series = None,
+    personal: Annotated[
+        bool, typer.Option("--personal", help="Show the patient's name, ID and birth date too.")
+    ] = False,
+) -> None:
+    """List the scans of a file, folder or archive, and what a reader saw: grid, spacing, orientation, notices."""
+    from napari_gradcam.cli.info import print_scans
+
+    print_scans(scan, series, personal=personal)
 
 
 @app.command()
 def layers(
     model: _Model,
     scan: Annotated[str | None, typer.Argument(metavar="SCAN", help="A scan: cells are then told in mm on it.")] = None,
+    series: _Series = None,
 ) -> None:
     """List the layers of a model that a heat map can be taken at, and the one that is recommended."""
     place = _place_of(model)
     from napari_gradcam import load_classifier, read_volume
 
-    volume = read_volume(scan) if scan is not None else None
+    volume = read_volume(scan, series=series) if scan is not None else None
     classifier = load_classifier(place)
     unit = "voxels" if volume is None else "mm"
-    table = _table("", "layer", "kind", "channels", "grid", f"cell ({unit})", "calls", "remark")
+    surveyed = table("", "layer", "kind", "channels", "grid", f"cell ({unit})", "calls", "remark")
     for layer in classifier.layers(volume):
         remark = " ".join(sentence for sentence in (layer.problem, layer.reason, layer.warning) if sentence)
         grid, cell = " × ".join(map(str, layer.grid)), " × ".join(f"{n:.3g}" for n in layer.cell_mm or layer.cell)
         mark = "*" if layer.reason else ""
         style = "bold" if mark else "dim" if layer.problem else ""
-        _row(table, mark, layer.name, layer.kind, layer.channels or "", grid, cell, layer.calls, remark, style=style)
-    _console().print(table)
-    _tell(f"{classifier.name}: {classifier.spatial_dims}D, classes {_listed(classifier.class_names)}.")
+        row(surveyed, mark, layer.name, layer.kind, layer.channels or "", grid, cell, layer.calls, remark, style=style)
+    console().print(surveyed)
+    tell(f"{classifier.name}: {classifier.spatial_dims}D, classes {listed(classifier.class_names)}.")
 
 
 @app.command()
@@ -176,41 +197,34 @@ def demo(
         return
     from napari_gradcam import samples
 
-    _tell("No window can be opened here: the demo runs in the terminal.")
-    _tell("The lesion in the sample scan is synthetic, and so were those that the demo classifier learned from.")
+    tell("No window can be opened here: the demo runs in the terminal.")
+    tell("The lesion in the sample scan is synthetic, and so were those that the demo classifier learned from.")
     volume, explanation = _explained(str(samples.DEMO_SCAN), str(samples.DEMO_CLASSIFIER), out)
     _report(volume, explanation)
     _save(volume, explanation, out)
 
 
 def _explained(
-    scan: str, model: str, out: Path | None, method: str = "gradcam", **how: Any
+    scan: str, model: str, out: Path | None, chosen: dict[str, Any] | None = None, method: str = "gradcam", **how: Any
 ) -> tuple[Volume, Explanation]:
     """Read, load and explain under a progress bar; what can be refused early is refused before the network runs."""
-    from napari_gradcam import read_volume
+    from napari_gradcam.volumes.reading import read_steps
 
     if method not in METHODS:
-        raise GradCamError(f"There is no method “{method}”; choose {_listed(METHODS)}.")
+        raise GradCamError(f"There is no method “{method}”; choose {listed(METHODS)}.")
     place = _place_of(model)
-    with _progress() as progress:
-        task = progress.add_task("Reading the scan", total=None)
-        volume = read_volume(scan)
+    with progress() as bar:
+        task = bar.add_task("Reading the scan", total=None)
+        volume = shown(bar, read_steps(scan, **(chosen or {})))
         if out is not None:
             from napari_gradcam.export import check_folder
 
             check_folder(out, volume)
-        progress.update(task, description="Loading the model")
+        bar.update(task, description="Loading the model", total=None)
         from napari_gradcam import load_classifier  # torch: seconds, so not before the scan is known to be one
         from napari_gradcam.explainer import explain_steps
 
-        steps = explain_steps(volume, load_classifier(place), method=method, **how)
-        while True:
-            try:
-                step = next(steps)
-            except StopIteration as stop:
-                explanation: Explanation = stop.value
-                return volume, explanation
-            progress.update(task, description=step.stage, completed=step.done, total=step.total)
+        return volume, shown(bar, explain_steps(volume, load_classifier(place), method=method, **how))
 
 
 def _place_of(model: str) -> Path:
@@ -221,7 +235,7 @@ def _place_of(model: str) -> Path:
     if not path.exists() and model not in CLASSIFIERS:
         raise GradCamError(
             f"There is no model “{model}”; give the folder or zip of a MONAI bundle, or a sample: "
-            f"{_listed(CLASSIFIERS)}."
+            f"{listed(CLASSIFIERS)}."
         )
     return path if path.exists() else CLASSIFIERS[model]
 
@@ -230,47 +244,47 @@ def _save(volume: Volume, explanation: Explanation, out: Path) -> None:
     from napari_gradcam.export import save
 
     for path in save(explanation, volume, out):
-        _tell(f"Wrote {path}")
+        tell(f"Wrote {path}")
 
 
 def _report(volume: Volume, explanation: Explanation) -> None:
     """Print the scores, and where the map is hottest."""
     from napari_gradcam import words
 
-    console = _console()
-    scores = _table("class", "probability", "logit", "explained")
+    out = console()
+    scores = table("class", "probability", "logit", "explained")
     for name, score in explanation.scores.items():
         chosen = name == explanation.target
         logit = words.number(explanation.logits[name])
-        _row(scores, name, words.probability(score), logit, "*" if chosen else "", style="bold" if chosen else "")
+        row(scores, name, words.probability(score), logit, "*" if chosen else "", style="bold" if chosen else "")
     for column in scores.columns[1:3]:
         column.justify = "right"
-    console.print(scores)
+    out.print(scores)
 
     peak = explanation.peak
     shape = " × ".join(map(str, volume.shape))
     facts = Table.grid(padding=(0, 2))
     facts.add_column(no_wrap=True)
     facts.add_column(overflow="fold")
-    _row(facts, "scan", f"{explanation.volume_name}, {shape} voxels of {words.size(volume.spacing)}")
-    _row(facts, "model", explanation.classifier_name)
-    _row(facts, "layer", explanation.layer)
-    _row(facts, "method", words.method(explanation))
+    row(facts, "scan", f"{explanation.volume_name}, {shape} voxels of {words.size(volume.spacing)}")
+    row(facts, "model", explanation.classifier_name)
+    row(facts, "layer", explanation.layer)
+    row(facts, "method", words.method(explanation))
     if explanation.is_empty:
-        _row(facts, "hottest point", "none: there is no positive evidence for this class")
+        row(facts, "hottest point", "none: there is no positive evidence for this class")
     else:
         voxel = f", voxel {peak.index}" if volume.in_patient_space else ""
-        _row(facts, "hottest point", words.hottest_point(explanation, volume) + voxel)
-        _row(facts, "raw maximum", f"{words.number(peak.value)} {words.unit(explanation)}")
+        row(facts, "hottest point", words.hottest_point(explanation, volume) + voxel)
+        row(facts, "raw maximum", f"{words.number(peak.value)} {words.unit(explanation)}")
     for layer, part in explanation.parts.items():
-        _row(facts, f"at {layer}", f"{words.hottest_point(part, volume)}, {words.number(part.peak.value)}")
+        row(facts, f"at {layer}", f"{words.hottest_point(part, volume)}, {words.number(part.peak.value)}")
     if explanation.completeness is not None:
-        _row(facts, "adds up", f"the evidence sums to logit − bias, off by {explanation.completeness:.0e} of it")
-    _row(facts, "cell size", f"{words.size(explanation.cell_size)}: the map places nothing finer")
-    console.print(facts)
+        row(facts, "adds up", f"the evidence sums to logit − bias, off by {explanation.completeness:.0e} of it")
+    row(facts, "cell size", f"{words.size(explanation.cell_size)}: the map places nothing finer")
+    out.print(facts)
     for notice in explanation.notices:
-        _tell(f"Note: {notice}")
-    _tell(words.PURPOSE)
+        tell(f"Note: {notice}")
+    tell(words.PURPOSE)
 
 
 def _can_open_a_window() -> bool:
@@ -286,43 +300,6 @@ def _can_open_a_window() -> bool:
     return tried.returncode == 0
 
 
-def _console(*, error: bool = False) -> Console:
-    """Give stdout or stderr, plain where it is no terminal."""
-    console = Console(stderr=error, highlight=False, markup=False, emoji=False)
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = PIPED_WIDTH
-    return console
-
-
-def _progress() -> Progress:
-    """Make a bar on stderr that leaves nothing behind, and is not there where nobody would see it move."""
-    console = _console(error=True)
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=None), TimeElapsedColumn())
-    return Progress(*columns, console=console, transient=True, expand=False, disable=not console.is_terminal)
-
-
-def _tell(sentence: str, *, error: bool = False) -> None:
-    """Print a sentence in one line of its own; a terminal wraps it, a pipe does not."""
-    line = "".join(letter if letter.isprintable() else " " for letter in sentence)
-    _console(error=error).print(line, soft_wrap=True)
-
-
-def _table(*headings: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
-    return table
-
-
-def _row(table: Table, *cells: object, style: str = "") -> None:
-    """Add cells as they are: a bracket in a name is no markup."""
-    table.add_row(*(Text(str(cell)) for cell in cells), style=style)
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(f"“{name}”" for name in names)
-
-
 def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"napari-gradcam {__version__}")
@@ -331,7 +308,3 @@ def _version(wanted: bool) -> None:
 
 def _terminated(*_: object) -> NoReturn:
     raise SystemExit(128 + signal.SIGTERM)
-
-
-if __name__ == "__main__":
-    main()
