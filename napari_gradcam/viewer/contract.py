@@ -65,6 +65,7 @@ class DockEvents(SignalGroup):
     """What the person did in the dock. Keys are those of the choices; an empty one stands for the default."""
 
     scan_picked = Signal(str)
+    scan_opened = Signal(object)  # Path
     model_picked = Signal(str)
     model_opened = Signal(object)  # Path
     class_picked = Signal(str)
@@ -105,8 +106,8 @@ class DockView(Protocol):
     def set_progress(self, progress: Progress | None, *, explaining: bool = False) -> None:
         """Show how far the work has come; None where nothing is going on. Explain can be pressed unless it was."""
 
-    def set_result(self, result: Result | None) -> None:
-        """Show what was found, or nothing."""
+    def set_result(self, result: Result | None, notices: Sequence[str] = ()) -> None:
+        """Show what was found; where nothing was yet, what must be known of the scan."""
 
     def say(self, sentence: str, tone: Tone = Tone.NOTE) -> None:
         """Show one sentence in place of the last one."""

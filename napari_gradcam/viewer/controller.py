@@ -16,7 +16,7 @@ from napari_gradcam.progress import Progress
 from napari_gradcam.samples import sample_classifiers
 from napari_gradcam.viewer import readout, steps
 from napari_gradcam.viewer.contract import Choice, DockView, Job, Jobs, Steps, Tone, choices_of
-from napari_gradcam.viewer.layers import is_overlay, is_scan_of, may_be_scan, read_layer
+from napari_gradcam.viewer.layers import is_overlay, is_scan_of, may_be_scan, read_layer, scan_of_reader
 from napari_gradcam.viewer.look import Look
 from napari_gradcam.viewer.overlay import HeatMapOverlay
 from napari_gradcam.viewer.planes import go_to, plane_in_sight, show_plane
@@ -104,6 +104,7 @@ class Controller:
     def _connect(self) -> None:
         events = self._dock.events
         events.scan_picked.connect(self._on_scan)
+        events.scan_opened.connect(self._on_scan_opened)
         events.model_picked.connect(self._on_model)
         events.model_opened.connect(self._on_model_opened)
         events.class_picked.connect(self._on_class)
@@ -178,6 +179,9 @@ class Controller:
         self._wanted = self._wanted._replace(scan=scan)
         self._show_result()
         self._show_classes()
+
+    def _on_scan_opened(self, path: Path) -> None:
+        self._viewer.open(str(path), plugin="napari-gradcam")
 
     def _on_model(self, model: str) -> None:
         self._wanted = self._wanted._replace(model=model, target=DEFAULT, layer=DEFAULT)
@@ -344,7 +348,9 @@ class Controller:
     def _show_result(self) -> None:
         shown = self._shown.get(self._wanted.scan)
         if shown is None:
-            self._dock.set_result(None)
+            scan = self._scans().get(self._wanted.scan)
+            kept = scan_of_reader(scan) if scan is not None else None
+            self._dock.set_result(None, kept.notices if kept is not None else ())
         else:
             self._dock.set_result(readout.result(shown[1], self._volumes[self._wanted.scan], self._look))
 

@@ -50,6 +50,10 @@ class Dock(QWidget):
         super().__init__(parent)
         self.events = DockEvents()
         self.scan = choice_box("scan", "Scan", "The scan that is explained")
+        self.scan_file = PushButton(
+            text="Open file…", tooltip="Open a DICOM or NIfTI file, a DICOMDIR or a zip archive"
+        )
+        self.scan_folder = PushButton(text="Open folder…", tooltip="Open the scans of a folder and its sub-folders")
         self.model = choice_box("model", "Model", "The classifier: a MONAI bundle")
         self.folder = PushButton(text="Open folder…", tooltip="Choose a MONAI bundle as a folder")
         self.zip = PushButton(text="Open zip…", tooltip="Choose a MONAI bundle as a zip file")
@@ -75,6 +79,7 @@ class Dock(QWidget):
         form.setContentsMargins(0, 0, 0, 0)
         form.setVerticalSpacing(5)
         form.addRow("Scan", self.scan.native)
+        form.addRow("", side_by_side(self.scan_file.native, self.scan_folder.native))
         form.addRow("Model", self.model.native)
         form.addRow("", side_by_side(self.folder.native, self.zip.native))
         for box in (self.target, self.layer, self.method):
@@ -118,10 +123,22 @@ class Dock(QWidget):
         self.target.changed.connect(events.class_picked.emit)
         self.layer.changed.connect(events.layer_picked.emit)
         self.method.changed.connect(events.method_picked.emit)
+        self.scan_file.clicked.connect(self._open_scan_file)
+        self.scan_folder.clicked.connect(self._open_scan_folder)
         self.folder.clicked.connect(self._open_folder)
         self.zip.clicked.connect(self._open_zip)
         self.explain.clicked.connect(lambda: events.explain_pressed.emit())
         self.cancel.clicked.connect(lambda: events.cancel_pressed.emit())
+
+    def _open_scan_file(self) -> None:
+        self._scan_opened(QFileDialog.getOpenFileName(self, "Open a scan")[0])
+
+    def _open_scan_folder(self) -> None:
+        self._scan_opened(QFileDialog.getExistingDirectory(self, "Open the scans of a folder"))
+
+    def _scan_opened(self, path: str) -> None:
+        if path:
+            self.events.scan_opened.emit(Path(path))
 
     def _open_folder(self) -> None:
         self._opened(QFileDialog.getExistingDirectory(self, "Open a MONAI bundle"))
@@ -167,14 +184,15 @@ class Dock(QWidget):
         self.explain.enabled = not explaining
         self.cancel.enabled = progress is not None
 
-    def set_result(self, result: Result | None) -> None:
-        """Show what was found, or nothing."""
+    def set_result(self, result: Result | None, notices: Sequence[str] = ()) -> None:
+        """Show what was found; where nothing was yet, what must be known of the scan."""
         self.display.show_result(result)
         self.result.setVisible(result is not None)
         if result is not None:
             self.scores.show_scores(result.scores, result.target)
             self.facts.show_facts(result.facts)
-        self.sentences.setText("\n".join(f"• {sentence}" for sentence in result.sentences) if result else "")
+        sentences = notices if result is None else result.sentences
+        self.sentences.setText("\n".join(f"• {sentence}" for sentence in sentences))
 
     def say(self, sentence: str, tone: Tone = Tone.NOTE) -> None:
         """Show one sentence in place of the last one."""

@@ -33,20 +33,24 @@ FullLayerData = tuple["NDArray[Any]", dict[str, Any], str]
 
 
 def scan_layer(volume: Volume) -> FullLayerData:
-    """Make an Image layer of a scan: a view of its array on the display grid, in mm, windowed as its file says."""
+    """Make an Image layer of a scan: a view of its voxels on the display grid, in mm, windowed as its file says.
+
+    Its axes are called by the patient's sides only where the file says where in the patient the scan lies.
+    """
     grid = DisplayGrid.of(volume)
-    data = grid.to_display(volume.array)
-    settings = {
+    settings: dict[str, Any] = {
         "name": volume.name or "Scan",
         "scale": grid.scale,
         "translate": grid.translate,
-        "axis_labels": DISPLAY_AXES,
         "units": ("mm",) * 3,
-        "colormap": "gray",
-        "contrast_limits": grey_limits(volume),
         "metadata": {METADATA: {SCAN: volume}, "affine": volume.affine},
     }
-    return data, settings, "image"
+    if volume.in_patient_space:
+        settings["axis_labels"] = DISPLAY_AXES
+    if volume.color is not None:
+        return grid.to_display(volume.color), {**settings, "rgb": True}, "image"
+    settings |= {"colormap": "gray", "contrast_limits": grey_limits(volume)}
+    return grid.to_display(volume.array), settings, "image"
 
 
 def volume_of(layer: Layer) -> Volume | None:
@@ -70,6 +74,12 @@ def read_layer(layer: Layer) -> Volume:
     """
     kept = _kept(layer)
     return kept if kept is not None and foreign.shows(layer, kept) else foreign.read_layer(layer, kept)
+
+
+def scan_of_reader(layer: Layer) -> Volume | None:
+    """Give the scan that our reader made a layer of, if the layer still shows it."""
+    kept = _kept(layer)
+    return kept if kept is not None and foreign.shows(layer, kept) else None
 
 
 def may_be_scan(layer: Layer) -> bool:

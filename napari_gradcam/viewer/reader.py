@@ -1,4 +1,4 @@
-"""What napari calls to open a file or folder: a scan as an Image layer on the display grid.
+"""What napari calls to open a file, folder or archive: each scan as an Image layer on the display grid.
 
 Reading loads neither torch nor MONAI. Anything that is not ours is refused fast, so that other readers may try.
 """
@@ -6,6 +6,8 @@ Reading loads neither torch nor MONAI. Anything that is not ours is refused fast
 from __future__ import annotations
 
 import os
+import zipfile
+import zlib
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,18 +15,16 @@ from typing import TYPE_CHECKING, Any
 from napari.utils.notifications import show_error
 
 from napari_gradcam.errors import GradCamError
-from napari_gradcam.viewer import letters
 from napari_gradcam.viewer.current import current_viewer
-from napari_gradcam.viewer.layers import FullLayerData, scan_layer
-from napari_gradcam.volumes import read_volume
+from napari_gradcam.viewer.opening import Cancelled, open_scans
 from napari_gradcam.volumes.nifti import is_nifti
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-_ENDINGS = (".nii", ".nii.gz", ".dcm", ".ima")
+_ENDINGS = (".nii", ".nii.gz", ".nii.bz2", ".dcm", ".dicom", ".ima")
 _FILES_LOOKED_AT = 100
-"""How many files of a folder are looked at before it is called one without DICOM files."""
+"""How many files of a folder are looked at before it is called one without scans."""
 
 
 def get_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], list[tuple[Any, ...]]] | None:
@@ -40,7 +40,7 @@ def get_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], lis
 
 
 def read(path: str | Sequence[str]) -> list[tuple[Any, ...]]:
-    """Read a scan that a person dropped or opened.
+    """Read the scans that a person dropped or opened, each as a layer of its own.
 
     In a window, a file that cannot be used is told in one sentence as napari's notification, and no layer is added:
     of an exception napari would tell that our reader gave an error, and keep the reason to itself.
@@ -48,10 +48,12 @@ def read(path: str | Sequence[str]) -> list[tuple[Any, ...]]:
     Raises
     ------
     GradCamError
-        If it is no readable scan, and there is no window.
+        If there is no readable scan, and there is no window.
     """
     try:
-        return [read_scan(path)]
+        return list(open_scans(path))
+    except Cancelled:
+        return [(None,)]
     except GradCamError as error:
         if current_viewer() is None:
             raise
@@ -59,26 +61,13 @@ def read(path: str | Sequence[str]) -> list[tuple[Any, ...]]:
         return [(None,)]
 
 
-def read_scan(path: str | Sequence[str]) -> FullLayerData:
-    """Read a scan as napari's layer data: one Image layer on the display grid, in mm.
-
-    Raises
-    ------
-    GradCamError
-        If it is no readable scan.
-    """
-    layer = scan_layer(read_volume(path))
-    letters.install_in_current_viewer()
-    return layer
-
-
 def _is_ours(path: Path) -> bool:
     if path.is_dir():
-        return any(_is_dicom(one) for one in islice(_files(path), _FILES_LOOKED_AT))
+        return any(_is_scan(one) for one in islice(_files(path), _FILES_LOOKED_AT))
     name = path.name.lower()
-    if name.endswith(_ENDINGS):
-        return True
-    return is_nifti(path) if name.endswith(".hdr") else _has_dicom_mark(path)
+    if name.endswith(".zip"):
+        return _holds_scans(path)
+    return _is_scan(path) or (is_nifti(path) if name.endswith(".hdr") else False)
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -87,8 +76,20 @@ def _files(folder: Path) -> Iterator[Path]:
         yield from (Path(parent, name) for name in sorted(names))
 
 
-def _is_dicom(path: Path) -> bool:
-    return path.suffix.lower() in {".dcm", ".ima"} or _has_dicom_mark(path)
+def _is_scan(path: Path) -> bool:
+    return path.name.lower().endswith(_ENDINGS) or _has_dicom_mark(path)
+
+
+def _holds_scans(archive: Path) -> bool:
+    """Whether one of the first files of a zip archive is called a scan, or has DICOM's mark."""
+    try:
+        with zipfile.ZipFile(archive) as packed:
+            for member in islice((one for one in packed.infolist() if not one.is_dir()), _FILES_LOOKED_AT):
+                if member.filename.lower().endswith(_ENDINGS) or packed.open(member).read(132)[128:] == b"DICM":
+                    return True
+    except (OSError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error):
+        return False
+    return False
 
 
 def _has_dicom_mark(path: Path) -> bool:

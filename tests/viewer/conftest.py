@@ -120,8 +120,8 @@ class FakeDock:
         self.shown["progress"] = progress
         self.shown["explaining"] = explaining
 
-    def set_result(self, result: Any) -> None:
-        self.shown["result"] = result
+    def set_result(self, result: Any, notices: Sequence[str] = ()) -> None:
+        self.shown["result"], self.shown["notices"] = result, tuple(notices)
 
     def say(self, sentence: str, tone: Tone = Tone.NOTE) -> None:
         self.said.append((sentence, tone))

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from pydicom import dcmread
+from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import UID, CTImageStorage, EnhancedMRImageStorage, ExplicitVRLittleEndian, generate_uid
+
+from napari_gradcam import GradCamError, read_volume
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+PRIVATE = ("secret", "person", "4711", "19700101")
+"""What every scan written here holds of its patient, in small letters."""
 
 AWKWARD = Path(__file__).parents[3] / "shared" / "data" / "awkward"
 
@@ -75,6 +85,21 @@ class SeriesMaker:
         """Write one image for each position; `stored` is ``(slice, row, column)``."""
         return [self.slice(one, position, **tags) for one, position in zip(stored, positions, strict=True)]
 
+    def frames(self, stored: np.ndarray, groups: Sequence[Dataset], **tags: Any) -> Path:
+        """Write an Enhanced file, ``(frame, row, column)``, with the functional groups of each frame."""
+        shared = tags.pop("shared", None) or group(
+            PixelMeasuresSequence={"PixelSpacing": [2.0, 1.5], "SliceThickness": 9},
+            PlaneOrientationSequence={"ImageOrientationPatient": [1, 0, 0, 0, 1, 0]},
+        )
+        return self.slice(
+            stored[0], None, **{
+                "SOPClassUID": EnhancedMRImageStorage, "NumberOfFrames": len(stored), "PixelData": stored.tobytes(),
+                "ImageOrientationPatient": None, "PixelSpacing": None, "SliceThickness": None,
+                "SpacingBetweenSlices": None, "PerFrameFunctionalGroupsSequence": list(groups),
+                "SharedFunctionalGroupsSequence": [shared], **tags,
+            },
+        )  # fmt: skip
+
 
 @pytest.fixture
 def series(tmp_path: Path) -> SeriesMaker:
@@ -85,3 +110,69 @@ def series(tmp_path: Path) -> SeriesMaker:
 def stored() -> np.ndarray:
     """Five slices of 4 rows and 6 columns, every number another one."""
     return np.arange(5 * 4 * 6, dtype=np.int16).reshape(5, 4, 6)
+
+
+def group(position: Any = None, **items: dict[str, Any]) -> Dataset:
+    """Make the functional groups of a frame: its position, and each other sequence of one item."""
+    if position is not None:
+        items["PlanePositionSequence"] = {"ImagePositionPatient": [float(mm) for mm in position]}
+    groups = Dataset()
+    for sequence, values in items.items():
+        item = Dataset()
+        for keyword, value in values.items():
+            setattr(item, keyword, value)
+        setattr(groups, sequence, [item])
+    return groups
+
+
+@pytest.fixture
+def functional() -> Callable[..., Dataset]:
+    """Give :func:`group`."""
+    return group
+
+
+@pytest.fixture
+def refused() -> Callable[..., str]:
+    """Give a function that reads what must be refused: in one sentence with these reasons and nobody's name."""
+
+    def refused(paths: Any, *reasons: str, **how: Any) -> str:
+        with pytest.raises(GradCamError) as caught:
+            read_volume(paths, **how)
+        sentence = str(caught.value)
+        for reason in reasons:
+            assert reason in sentence
+        assert "\n" not in sentence
+        assert not [private for private in PRIVATE if private in sentence.lower()]
+        return sentence
+
+    return refused
+
+
+def repacked(path: Path, syntax: str, **tags: Any) -> Path:
+    """Write a file again in another transfer syntax, its pixels given anew where they are to differ."""
+    dataset = dcmread(path)
+    dataset.file_meta.TransferSyntaxUID = UID(syntax)
+    for keyword, value in tags.items():
+        setattr(dataset, keyword, value)
+    dataset["PixelData"].is_undefined_length = UID(syntax).is_encapsulated
+    dataset.save_as(path, enforce_file_format=True)
+    return path
+
+
+@pytest.fixture
+def repack() -> Callable[..., Path]:
+    """Give :func:`repacked`."""
+    return repacked
+
+
+@pytest.fixture(scope="session")
+def pydicom_file() -> Callable[[str], Path]:
+    """Give a function that finds one of pydicom's own test files."""
+
+    def find(name: str) -> Path:
+        path = get_testdata_file(name, download=False)
+        if path is None:
+            pytest.skip(f"this pydicom comes without {name}")
+        return Path(path)
+
+    return find

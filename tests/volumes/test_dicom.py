@@ -15,6 +15,7 @@ from pydicom import dcmread
 from pydicom.uid import ExplicitVRLittleEndian, RLELossless, generate_uid
 
 from napari_gradcam import GradCamError, read_volume
+from napari_gradcam.volumes.reading import find_scans
 
 EVENLY = [(-10, -20, 5 * k) for k in range(5)]
 
@@ -256,13 +257,22 @@ def test_floating_point_pixels_are_read(series):
 
 def test_everyday_companions_are_passed_over(series, stored):
     series.stack(stored, EVENLY)
-    for name in ("README.txt", ".DS_Store", "Thumbs.db", "DICOMDIR", "VERSION", "report.pdf", "brain.nii.gz"):
+    for name in ("README.txt", ".DS_Store", "Thumbs.db", "DICOMDIR", "VERSION", "report.pdf"):
         (series.folder / name).write_bytes(b"anything")
     (series.folder / "__MACOSX").mkdir()
     (series.folder / "__MACOSX" / "._000.dcm").write_bytes(b"anything")
     volume = read_volume(series.folder)
     assert volume.shape == (6, 4, 5)
     assert volume.notices == ()
+
+
+def test_a_damaged_file_of_another_kind_is_no_slice_but_is_named(series, stored):
+    series.stack(stored, EVENLY)
+    (series.folder / "brain.nii.gz").write_bytes(b"anything")
+    volume = read_volume(series.folder)
+    np.testing.assert_array_equal(volume.array, stored.transpose(2, 1, 0))
+    assert len(volume.notices) == 1
+    assert "brain.nii.gz" in volume.notices[0]
 
 
 def test_unknown_files_are_named(series, stored):
@@ -323,8 +333,12 @@ def test_several_series_are_listed_without_the_patient(series, stored):
     series.stack(stored, EVENLY, SeriesNumber=3)
     second = {"SeriesInstanceUID": generate_uid(), "SeriesNumber": 4, "SeriesDescription": "T2 Secret"}
     series.stack(stored[:2], EVENLY[:2], **second)
-    sentence = refusal(series.folder, "holds 2 series", "“T1 axial”, number 3, MR, 5 images", "number 4, MR, 2 images")
-    assert "give the folder or the files of one" in sentence
+    sentence = refusal(
+        series.folder, "holds 2 scans", "1: “T1 axial”, series 3, MR, 5 images", "2: “scan”, series 4, MR, 2 images"
+    )
+    assert "choose one by its number or its name" in sentence
+    np.testing.assert_array_equal(read_volume(series.folder, series=1).array, stored.transpose(2, 1, 0))
+    np.testing.assert_array_equal(read_volume(series.folder, series="scan").array, stored[:2].transpose(2, 1, 0))
 
 
 def test_a_missing_slice_is_found(series, stored):
@@ -362,52 +376,83 @@ def test_several_images_at_one_position_are_refused(series, stored):
     refusal(series.folder, "5 images lie at 3 positions", "“000.dcm” and “001.dcm”")
 
 
-def test_the_same_image_twice_is_refused_as_such(series, stored):
+def test_a_copy_of_a_file_is_left_out_and_said(series, stored):
     paths = series.stack(stored, EVENLY)
-    shutil.copy(paths[0], series.folder / "copy.dcm")
-    refusal(series.folder, "the same image twice", "copy.dcm")
+    for name in ("copy.dcm", "another.dcm"):
+        shutil.copy(paths[0], series.folder / name)
+    volume = read_volume(series.folder)
+    np.testing.assert_array_equal(volume.array, stored.transpose(2, 1, 0))
+    assert volume.notices == ("2 files are copies of another and were left out.",)
+
+
+def test_two_files_that_call_themselves_the_same_image_and_differ_are_refused(series, stored):
+    series.stack(stored[:4], EVENLY[:4])
+    for number in (0, 1):
+        series.slice(stored[number], EVENLY[4], name=f"twin{number}.dcm", SOPInstanceUID="1.2.3.99")
+    refusal(series.folder, "“twin0.dcm” and “twin1.dcm”", "call themselves the same image and differ")
 
 
 @pytest.mark.parametrize(
-    "other",
+    ("other", "names"),
     [
-        {"ImageOrientationPatient": [0, 1, 0, 0, 0, -1]},
-        {"PixelSpacing": [1.0, 1.0]},
-        {"FrameOfReferenceUID": "1.2.3.5"},
+        ({"ImageOrientationPatient": [0, 1, 0, 0, 0, -1]}, ["T1 axial, axial", "T1 axial, sagittal"]),
+        ({"PixelSpacing": [1.0, 1.0]}, ["T1 axial, axial 6 × 4, stack 1", "T1 axial, axial 6 × 4, stack 2"]),
+        ({"FrameOfReferenceUID": "1.2.3.5"}, ["T1 axial, axial 6 × 4, stack 1", "T1 axial, axial 6 × 4, stack 2"]),
     ],
 )
-def test_mixed_stacks_are_refused(series, stored, other):
-    series.stack(stored[:3], EVENLY[:3])
-    series.stack(stored[3:], EVENLY[3:], **other)
-    refusal(series.folder, "mixes 2 stacks", "3 axial of 6 × 4", "000.dcm", "003.dcm")
+def test_mixed_stacks_are_volumes_of_their_own(series, stored, other, names):
+    places = [(5 * k, 0, 5 * k) for k in range(5)]  # behind one another along either normal
+    series.stack(stored[:3], places[:3])
+    series.stack(stored[3:], places[3:], **other)
+    refusal(series.folder, "holds 2 scans", *(f"“{name}”" for name in names), "3 images", "2 images")
+    first, second = (read_volume(series.folder, series=name) for name in names)
+    np.testing.assert_array_equal(first.array, stored[:3].transpose(2, 1, 0))
+    np.testing.assert_array_equal(second.array[:, :, np.argsort(second.array[0, 0])], stored[3:].transpose(2, 1, 0))
+    assert (first.name, second.name) == tuple(names)
+    for volume, tags in ((first, {}), (second, other)):
+        row, down = np.reshape(tags.get("ImageOrientationPatient", [1, 0, 0, 0, 1, 0]), (2, 3))
+        between_rows, between_columns = tags.get("PixelSpacing", [2.0, 1.5])
+        lps = np.diag([-1, -1, 1, 1]) @ volume.affine
+        np.testing.assert_allclose(lps[:3, 0], row * between_columns, atol=1e-9)
+        np.testing.assert_allclose(lps[:3, 1], down * between_rows, atol=1e-9)
+    np.testing.assert_allclose(first.affine[:3, 3], 0, atol=1e-9)
 
 
-def test_other_sizes_are_refused(series, stored):
+def test_a_slice_of_another_size_is_a_scan_of_its_own(series, stored):
     series.stack(stored[:4], EVENLY[:4])
-    series.slice(np.zeros((8, 8), np.int16), EVENLY[4])
-    refusal(series.folder, "mixes 2 stacks", "1 axial of 8 × 8")
+    series.slice(np.full((8, 8), 7, np.int16), EVENLY[4])
+    refusal(series.folder, "“T1 axial, axial 6 × 4”, MR, 4 images", "“T1 axial, axial 8 × 8”, MR, 1 image")
+    np.testing.assert_array_equal(read_volume(series.folder, series="6 × 4").array, stored[:4].transpose(2, 1, 0))
+    alone = read_volume(series.folder, series="8 × 8")
+    assert (alone.array == 7).all()
+    np.testing.assert_allclose(alone.affine[:3, 3], (10, 20, 20))
 
 
-def test_a_picture_without_a_place_among_slices_is_refused(series, stored):
+def test_a_picture_without_a_place_is_a_scan_beside_the_slices(series, stored):
     series.stack(stored[:4], EVENLY[:4])
     series.slice(stored[4], None, name="shot.dcm")
-    refusal(series.folder, "“shot.dcm” does not say where it lies")
+    slices, picture = find_scans(series.folder).scans
+    assert (slices.images, slices.in_patient_space) == (4, True)
+    assert (picture.images, picture.in_patient_space, picture.name) == (1, False, "T1 axial, picture “shot.dcm”")
+    np.testing.assert_array_equal(slices.read().array, stored[:4].transpose(2, 1, 0))
+    np.testing.assert_array_equal(picture.read().array[:, :, 0], stored[4].T)
 
 
 @pytest.mark.parametrize(
     ("tags", "reason"),
     [
-        ({"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"}, "colours (RGB)"),
-        ({"PhotometricInterpretation": "PALETTE COLOR"}, "colours"),
+        ({"SamplesPerPixel": 3}, "3 numbers per pixel for one grey"),
+        ({"PhotometricInterpretation": "RGB"}, "1 numbers per pixel for RGB"),
+        ({"PhotometricInterpretation": "PALETTE COLOR"}, "cannot be decoded"),
         ({"PhotometricInterpretation": None}, "how grey is stored"),
         ({"ImageType": ["ORIGINAL", "PRIMARY", "M", "MOSAIC"]}, "Siemens mosaic"),
-        ({"NumberOfFrames": 2}, "2 pictures in one file"),
+        ({"NumberOfFrames": 2}, "cannot be decoded"),
         ({"Modality": "SEG"}, "segmentation"),
         ({"RescaleSlope": 0, "RescaleIntercept": 0}, "scales its values by 0"),
         ({"PixelSpacing": None}, "how large its pixels are"),
         ({"PixelSpacing": [0, 1]}, "pixel spacing of 0 × 1"),
         ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, "orientation that is none"),
-        ({"ImageOrientationPatient": [1, 0, 0]}, "not by 6 numbers"),
+        ({"ImageOrientationPatient": [1, 0, 0]}, "orientation that is none (1.0, 0.0, 0.0)"),
         ({"Rows": 0}, "no rows"),
         ({"Rows": 60000, "Columns": 60000}, "cannot be decoded"),
         ({"BitsAllocated": 12}, "12"),
@@ -419,7 +464,7 @@ def test_what_is_no_plain_slice_is_refused(series, stored, tags, reason):
 
 def test_nothing_to_read_is_refused(tmp_path):
     (tmp_path / "empty").mkdir()
-    refusal(tmp_path / "empty", "holds no DICOM images")
+    refusal(tmp_path / "empty", "holds no DICOM or NIfTI images")
     refusal(tmp_path / "missing", "does not exist")
     refusal([], "is empty")
     (tmp_path / "letter.txt").write_text("Dear colleague")

@@ -349,8 +349,8 @@ HEADER_NONSENSE = {
     "voxels at half a byte": (108, np.array([352.5], "<f4"), "begin at byte 352.5"),
     "voxels nowhere": (108, np.array([np.nan], "<f4"), "begin at byte nan"),
     "voxels after the file": (108, np.array([1e9], "<f4"), "more than the file has"),
-    "no type": (70, np.array([0], "<i2"), "cannot be read as NIfTI"),
-    "bits": (70, np.array([1], "<i2"), "cannot be read as NIfTI"),
+    "no type": (70, np.array([0], "<i2"), "cannot be computed with here (none)"),
+    "bits": (70, np.array([1], "<i2"), "cannot be computed with here (binary)"),
     "an infinite intercept": (116, np.array([np.inf], "<f4"), "invalid intercept inf"),
 }
 
@@ -362,9 +362,6 @@ def test_a_header_of_nonsense_is_refused(tmp_path, place, value, reason, ending)
     raw[place : place + value.nbytes] = value.tobytes()
     path = tmp_path / f"bad{ending}"
     path.write_bytes(gzip.compress(raw) if ending.endswith("gz") else raw)
-    if reason == "more than the file has" and ending.endswith("gz"):
-        raw[place : place + 4] = np.array([1e15], "<f4").tobytes()
-        path.write_bytes(gzip.compress(raw))
     assert reason in refusal(path)
     with pytest.raises(GradCamError):
         nifti_scan(path)  # before a voxel is read

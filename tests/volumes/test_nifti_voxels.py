@@ -23,6 +23,7 @@ NIBABEL_DATA = Path(data_path)
 AFFINE = np.array([[-1.5, 0, 0, 80], [0, 2, 0, -90], [0, 0, 3, -40], [0, 0, 0, 1.0]])
 RGB = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
 RGBA = np.dtype([*RGB.descr, ("A", "u1")])
+DTYPES = ["u1", "i1", "<i2", ">i2", "<u2", ">u2", "<i4", ">i4", ">u4", "<i8", ">u8", "<f4", ">f4", "<f8", ">f8"]
 
 
 def save(path: Path, array: np.ndarray, kind: type = nibabel.Nifti1Image, **fields: Any) -> Path:
@@ -84,12 +85,7 @@ def test_no_more_than_a_frame_is_kept_in_memory(tmp_path, ending, dtype):
 
 def test_reading_tells_how_far_it_is(tmp_path):
     steps = nifti_scan(save(tmp_path / "a.nii.gz", noise((4, 4, 500, 2)))).steps(2)
-    said = []
-    try:
-        while True:
-            said.append(next(steps))
-    except StopIteration as stop:
-        assert stop.value.shape == (4, 4, 500)
+    said = list(steps)
     assert all(isinstance(one, Progress) and 0 <= one.done <= one.total == 500 for one in said)
     assert [one.done for one in said] == sorted(one.done for one in said)
     assert 20 < len(said) < 200
@@ -127,15 +123,19 @@ def test_both_infinities_are_counted(tmp_path):
     assert "2 voxels" in read_nifti(save(tmp_path / "a.nii", array)).notices[0]
 
 
-def test_128_bit_numbers_are_read_or_refused(tmp_path):
+@pytest.mark.parametrize(
+    ("code", "bits", "label"), [(1, 1, "binary"), (1536, 128, "float128"), (2048, 256, "complex256")]
+)
+def test_numbers_that_numpy_has_not_are_refused(tmp_path, code, bits, label):
     path = save(tmp_path / "a.nii", np.ones((3, 4, 5)))
     raw = bytearray(path.read_bytes())
-    raw[70:74] = np.array([1536, 128], "<i2").tobytes()  # datatype and bits a voxel
-    path.write_bytes(raw + bytes(480))
-    try:
+    raw[70:74] = np.array([code, bits], "<i2").tobytes()
+    path.write_bytes(raw + bytes(2000))
+    if nibabel.Nifti1Header(raw[:348], check=False).get_data_dtype().kind in "fc":
         assert read_nifti(path).array.dtype == np.float32
-    except GradCamError as error:
-        assert "numbers of a kind that cannot be computed with here (float128)" in str(error)
+    else:
+        with pytest.raises(GradCamError, match=f"a type that cannot be computed with here \\({label}\\)"):
+            read_nifti(path)
 
 
 # Colours
@@ -263,19 +263,21 @@ def test_a_volume_larger_than_memory_is_refused(tmp_path, monkeypatch):
 # Any file
 
 
-@settings(derandomize=True, max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(derandomize=True, max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_whatever_is_written_is_read_back(tmp_path, data):
     shape = data.draw(st.tuples(*[st.integers(1, 5)] * 3), "shape")
     trailing = data.draw(st.lists(st.integers(1, 3), max_size=4), "trailing")
-    dtype = data.draw(st.sampled_from("u1 i1 <i2 >i2 <u2 >u2 <i4 >i4 >u4 <i8 >u8 <f4 >f4 <f8 >f8".split()), "dtype")
+    dtype = data.draw(st.sampled_from(DTYPES), "dtype")
     kind = data.draw(st.sampled_from([nibabel.Nifti1Image, nibabel.Nifti2Image, nibabel.Nifti1Pair]), "kind")
     endings = (".hdr", ".img", ".hdr.gz") if kind is nibabel.Nifti1Pair else (".nii", ".nii.gz", ".nii.bz2")
     seed = data.draw(st.integers(0, 2**32), "seed")
     rng = np.random.default_rng(seed)
     whole = (*shape, *trailing)
     limits = np.iinfo(dtype) if dtype[-2] in "iu" else np.iinfo(np.int32)
-    array = rng.integers(limits.min, limits.max, whole, dtype=np.dtype(limits.dtype), endpoint=True).astype(dtype)
+    array = rng.integers(limits.min, limits.max, whole, dtype=limits.dtype.newbyteorder("="), endpoint=True).astype(
+        dtype
+    )
     affine = np.eye(4)
     affine[:3, :3] = np.linalg.qr(rng.normal(size=(3, 3)))[0] * rng.uniform(0.1, 9, 3)
     affine[:3, 3] = rng.uniform(-300, 300, 3)
