@@ -23,7 +23,7 @@ from napari_gradcam.viewer.parts import text_label
 if TYPE_CHECKING:
     from napari_gradcam.volumes import Catalogue, Scan
 
-MOST_CHECKED = 8
+MOST_MARKED = 8
 """So many scans are marked from the start; of more, none is: each takes memory and a layer."""
 
 _COLUMNS = ("Scan", "Patient", "Study", "Modality", "Images", "Voxels", "Frame", "Remark")
@@ -52,7 +52,7 @@ class Chooser(QDialog):
         self.frames: dict[int, QSpinBox] = {}
         column = QVBoxLayout(self)
         column.addWidget(
-            text_label(f"{catalogue.label} holds {len(self.scans)} scans. Each opens as a layer of its own.")
+            text_label(f"Scans in {catalogue.label}. Click on those to open: each becomes a layer of its own.")
         )
         for widget in (self.table, *map(text_label, catalogue.notices), self.names, self.resample, self.buttons):
             column.addWidget(widget)
@@ -64,18 +64,28 @@ class Chooser(QDialog):
 
     def picks(self) -> list[Pick]:
         """Give what is marked."""
-        found = []
-        for row, scan in enumerate(self.scans):
-            item = self.table.item(row, _SCAN)
-            if item is not None and item.checkState() == Qt.CheckState.Checked:
-                frame = self.frames[row].value() if row in self.frames else None
-                found.append(Pick(scan, frame, self.resample.isChecked()))
-        return found
+        return [
+            Pick(scan, self.frames[row].value() if row in self.frames else None, self.resample.isChecked())
+            for row, scan in enumerate(self.scans)
+            if self._is_marked(row)
+        ]
+
+    def mark(self, row: int, marked: bool = True) -> None:
+        """Mark a scan, or take the mark away."""
+        for column in range(self.table.columnCount()):
+            item = self.table.item(row, column)
+            assert item is not None
+            item.setSelected(marked)
+
+    def _is_marked(self, row: int) -> bool:
+        item = self.table.item(row, _SCAN)
+        return item is not None and item.isSelected()
 
     def _fill(self) -> None:
         self.table.setHorizontalHeaderLabels(list(_COLUMNS))
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.table.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
+        self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.table.setSelectionMode(QAbstractItemView.SelectionMode.MultiSelection)  # a click marks or unmarks
         rows, header = self.table.verticalHeader(), self.table.horizontalHeader()
         assert rows is not None
         assert header is not None
@@ -86,11 +96,13 @@ class Chooser(QDialog):
         wanted = [scan for scan in self.scans if not scan.problem and not scan.aside]
         wanted = wanted or [scan for scan in self.scans if not scan.problem]
         for row, scan in enumerate(self.scans):
-            self._fill_row(row, scan, marked=scan in wanted and len(wanted) <= MOST_CHECKED)
+            self._fill_row(row, scan)
+            if scan in wanted and len(wanted) <= MOST_MARKED:
+                self.mark(row)
         self.table.setColumnWidth(_SCAN, 260)
         self._on_resample()
 
-    def _fill_row(self, row: int, scan: Scan, *, marked: bool) -> None:
+    def _fill_row(self, row: int, scan: Scan) -> None:
         of = scan.series
         study = " ".join(filter(None, (str(of.study), of.study_description))) if of else ""
         grid = " × ".join(map(str, scan.shape)) if scan.shape else ""
@@ -101,9 +113,6 @@ class Chooser(QDialog):
             item = QTableWidgetItem(text)
             item.setToolTip(text)
             self.table.setItem(row, column, item)
-        first = self.table.item(row, _SCAN)
-        assert first is not None
-        first.setCheckState(Qt.CheckState.Checked if marked else Qt.CheckState.Unchecked)
         self._show_patient(row)
         if scan.frames > 1:
             box = self.frames[row] = QSpinBox()
@@ -120,7 +129,7 @@ class Chooser(QDialog):
     def _connect(self) -> None:
         self.names.toggled.connect(self._on_names)
         self.resample.toggled.connect(self._on_resample)
-        self.table.itemChanged.connect(lambda _: self._on_marked())
+        self.table.itemSelectionChanged.connect(self._on_marked)
         self.buttons.accepted.connect(self.accept)
         self.buttons.rejected.connect(self.reject)
         self._on_marked()
@@ -132,13 +141,14 @@ class Chooser(QDialog):
     def _on_resample(self) -> None:
         """Let be marked what can be read."""
         for row, scan in enumerate(self.scans):
-            item = self.table.item(row, _SCAN)
-            assert item is not None
             readable = not scan.problem or (scan.resampling and self.resample.isChecked())
             if not readable:
-                item.setCheckState(Qt.CheckState.Unchecked)
-            flag = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsUserCheckable
-            item.setFlags(flag if readable else Qt.ItemFlag.NoItemFlags)
+                self.mark(row, False)
+            flags = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable if readable else Qt.ItemFlag.NoItemFlags
+            for column in range(self.table.columnCount()):
+                item = self.table.item(row, column)
+                assert item is not None
+                item.setFlags(flags)
 
     def _on_marked(self) -> None:
         button = self.buttons.button(QDialogButtonBox.StandardButton.Open)

@@ -50,9 +50,7 @@ class Dock(QWidget):
         super().__init__(parent)
         self.events = DockEvents()
         self.scan = choice_box("scan", "Scan", "The scan that is explained")
-        self.scan_file = PushButton(
-            text="Open file…", tooltip="Open a DICOM or NIfTI file, a DICOMDIR or a zip archive"
-        )
+        self.scan_file = PushButton(text="Open file…", tooltip="Open a DICOM or NIfTI file, or a zip archive")
         self.scan_folder = PushButton(text="Open folder…", tooltip="Open the scans of a folder and its sub-folders")
         self.model = choice_box("model", "Model", "The classifier: a MONAI bundle")
         self.folder = PushButton(text="Open folder…", tooltip="Choose a MONAI bundle as a folder")

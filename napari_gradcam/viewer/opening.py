@@ -71,9 +71,14 @@ def _picked(catalogue: Catalogue, window: Any) -> list[Pick]:
 
 
 def _tell(volume: Volume, catalogue: Catalogue) -> None:
-    """Say what a reader of the picture must know, before anything is explained on it."""
-    notices = (*volume.notices, *catalogue.notices)
-    if notices and _window() is not None:
+    """Say what a reader of the picture must know, before anything is explained on it; our dock says it by itself."""
+    from napari_gradcam.viewer.dock import Dock
+
+    window = _window()
+    notices = (
+        catalogue.notices if window is not None and window.findChild(Dock) else (*volume.notices, *catalogue.notices)
+    )
+    if notices and window is not None:
         show_info(f"{volume.name}: {' '.join(notices)}")
 
 

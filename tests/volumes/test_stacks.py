@@ -147,7 +147,7 @@ def test_three_planes_under_one_series_are_three_scans_with_their_own_affines(se
         normal = np.cross(orientation[:3], orientation[3:])
         series.stack(repeats[volume], [normal * 4 * k for k in range(3)], ImageOrientationPatient=orientation)
     for volume, (name, (_, letters)) in enumerate(planes.items()):
-        read = read_volume(series.folder, series=name)
+        read = read_volume(series.folder, series=f"T1 axial, {name}")
         assert axis_letters(read.affine) == tuple(letters)
         assert read.spacing == (1.5, 2.0, 4.0)
         np.testing.assert_array_equal(read.array, repeats[volume].transpose(2, 1, 0))

@@ -162,13 +162,16 @@ def _scans_of_series(headers: Sequence[Header], series: Series, aside: str, labe
             resampling=isinstance(problem, UnevenSlices),
         )
 
+    headers, notices = _without_copies(headers)
+    mosaics = [header for header in headers if is_mosaic(header)]
+    for number, header in enumerate(mosaics, start=1):
+        title = name if len(mosaics) == 1 else f"{name}, volume {number} of {len(mosaics)}"
+        try:
+            yield mosaic_scan(header, title, series)
+        except GradCamError as error:
+            yield refused(error, [header], title)
+    headers = [header for header in headers if not is_mosaic(header)]
     try:
-        headers, notices = _without_copies(headers)
-        if is_mosaic(first):
-            for number, header in enumerate(headers, start=1):
-                title = name if len(headers) == 1 else f"{name}, volume {number} of {len(headers)}"
-                yield mosaic_scan(header, title, series)
-            return
         piles = piles_of([one for header in headers for one in slices_of(header)])
     except GradCamError as error:
         yield refused(error, headers)
