@@ -115,7 +115,8 @@ class Original:
         self.deflated = syntax == DeflatedExplicitVRLittleEndian
         if self.deflated:
             data = data[: self.meta] + zlib.decompress(data[self.meta :], -zlib.MAX_WBITS)
-        self.data, self.little, self.implicit = data, syntax.is_little_endian, syntax.is_implicit_VR
+        self.data, self.syntax = data, syntax
+        self.little, self.implicit = syntax.is_little_endian, syntax.is_implicit_VR
         file = BytesIO(data)
         file.seek(self.meta)
         self.places += _places(file, implicit=self.implicit, little=self.little)
@@ -195,3 +196,278 @@ def originals() -> dict[str, Original]:
     directory = (PYDICOM / "dicomdirtests" / "DICOMDIR").read_bytes()
     made["DICOMDIR"] = Original("DICOMDIR", directory, inside="DICOMDIR")
     return made
+
+
+# The mutants
+
+
+class Mutant(NamedTuple):
+    """Damaged bytes, what was done to them, and what they must be where they are still read."""
+
+    kind: str
+    expected: str
+    data: bytes
+
+
+SAME, PLACED, VOLUME = "same", "placed", "a volume"
+
+
+def cut(original: Original, at: int) -> Mutant:
+    return Mutant(f"cut after {at} bytes", SAME, original.data[:at])
+
+
+def left_out(original: Original, place: Place) -> Mutant:
+    kind = f"without {Tag(place.tag)}"
+    return Mutant(kind, _unless_content(place), original.data[: place.start] + original.data[place.end :])
+
+
+def _unless_content(place: Place) -> str:
+    return VOLUME if place.tag in CONTENT else SAME
+
+
+def doubled(original: Original, random: Random) -> Mutant:
+    place, data = random.choice(original.places), original.data
+    return Mutant(f"twice {Tag(place.tag)}", SAME, data[: place.end] + data[place.start : place.end] + data[place.end :])
+
+
+def swapped(original: Original, random: Random) -> Mutant:
+    rank, data = random.randrange(len(original.places) - 1), original.data
+    one, other = original.places[rank : rank + 2]
+    changed = data[: one.start] + data[other.start : other.end] + data[one.start : one.end] + data[other.end :]
+    return Mutant(f"{Tag(one.tag)} behind {Tag(other.tag)}", SAME, changed)
+
+
+def overwritten(original: Original, random: Random) -> Mutant:
+    """Change some bytes of a value; inside of a sequence they may be lengths."""
+    place = random.choice([one for one in original.places if one.tag != PIXELS and one.end > one.value])
+    data = bytearray(original.data)
+    is_sequence = data[place.value : place.value + 4] in (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
+    for at in random.choices(range(place.value, place.end), k=random.randint(1, 4)):
+        data[at] = random.randrange(256)
+    return Mutant(f"overwritten {Tag(place.tag)}", VOLUME if is_sequence else _unless_content(place), bytes(data))
+
+
+def flipped_header(original: Original, random: Random) -> Mutant:
+    end, data = original.pixels.value if original.pixels else len(original.data), bytearray(original.data)
+    at = [random.randrange(end) for _ in range(random.randint(1, 8))]
+    for byte in at:
+        data[byte] ^= 1 << random.randrange(8)
+    return Mutant(f"flipped bits of the header at {at}", VOLUME, bytes(data))
+
+
+def flipped_pixels(original: Original, random: Random) -> Mutant:
+    if original.pixels is None:
+        return flipped_header(original, random)
+    data = bytearray(original.data)
+    # Half of them near the start, where codestreams keep their sizes.
+    end = random.choice([original.pixels.end, min(original.pixels.end, original.pixels.value + 160)])
+    for at in random.choices(range(original.pixels.value, end), k=random.randint(1, 8)):
+        data[at] = random.choice([data[at] ^ 1 << random.randrange(8), 0, 255])
+    return Mutant("overwritten pixels", PLACED, bytes(data))
+
+
+def wrong_length(original: Original, random: Random) -> Mutant:
+    place, data = random.choice(original.places), original.data
+    size = 4 if place.value - place.start == 12 or (original.implicit and place.start >= original.meta) else 2
+    at, now, most = place.value - size, place.end - place.value, 256**size - 1
+    length = random.choice([0, most, most - 1, now + 1, now + 2, max(now - 1, 0), now * 2, random.randint(0, most)])
+    number = length.to_bytes(size, "little" if place.start < original.meta else "little" if original.little else "big")
+    return Mutant(f"{Tag(place.tag)} of length {length}", VOLUME, data[:at] + number + data[at + size :])
+
+
+def other_size(original: Original, random: Random) -> Mutant:
+    """Contradict the pixels: the numbers that tell their size, one or several."""
+    data, done = bytearray(original.data), []
+    sizes = [Tag(name) for name in SIZES]
+    places = [one for one in original.places if one.tag in sizes and one.end - one.value == 2]
+    for place in random.sample(places, min(len(places), random.randint(1, 3))):
+        value = random.choice([0, 1, 2, 3, 8, 12, 15, 16, 17, 24, 32, 64, 255, 256, 4096, 32768, 65535])
+        data[place.value : place.end] = original.number(value, 2)
+        done.append(f"{Tag(place.tag)} = {value}")
+    return Mutant(", ".join(done), VOLUME, bytes(data))
+
+
+SIZES = (
+    *("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
+    "PlanarConfiguration",
+)
+
+
+def bomb(original: Original, random: Random) -> Mutant:
+    data = bytearray(original.data)
+    for place in original.places:
+        if place.tag in (Tag("Rows"), Tag("Columns")):
+            data[place.value : place.end] = original.number(random.choice([65535, 32767, 20000, 8191]), 2)
+    return Mutant("a very large picture", VOLUME, bytes(data))
+
+
+def many_frames(original: Original, random: Random) -> Mutant:
+    frames = random.choice([b"0 ", b"-1", b"2 ", b"7 ", b"2000", b"99999999", b"2147483647  ", b"1e6 ", b"x "])
+    return Mutant(f"{frames!r} frames", VOLUME, _with(original, 0x00280008, b"IS", frames))
+
+
+def _with(original: Original, tag: int, vr: bytes, value: bytes) -> bytes:
+    """Put in an element, where its tag stands in the order, in place of one with its tag."""
+    rest = [one for one in original.places if one.start >= original.meta]
+    at = next((one.start for one in rest if one.tag >= tag), len(original.data))
+    behind = next((one.start for one in rest if one.tag > tag), len(original.data))
+    head = original.number(tag >> 16, 2) + original.number(tag & 0xFFFF, 2)
+    if original.implicit:
+        head += original.number(len(value), 4)
+    else:
+        long = vr in (b"SQ", b"UN", b"OB")
+        head += vr + (b"\0\0" + original.number(len(value), 4) if long else original.number(len(value), 2))
+    return original.data[:at] + head + value + original.data[behind:]
+
+
+def nested(original: Original, random: Random) -> Mutant:
+    """Put in private sequences within one another, each of undefined length."""
+    depth, endless = random.choice([1, 5, 40, 400, 3000]), original.number(0xFFFFFFFF, 4)
+    item, item_end, end = (
+        original.number(0xFFFE, 2) + original.number(number, 2) for number in (0xE000, 0xE00D, 0xE0DD)
+    )
+    head = original.number(0x0009, 2) + original.number(0x1001, 2) + (b"" if original.implicit else b"SQ\0\0") + endless
+    whole = (head + item + endless) * depth + (item_end + bytes(4) + end + bytes(4)) * depth
+    at = next((one.start for one in original.places if one.tag > 0x00091001), len(original.data))
+    return Mutant(f"{depth} sequences in one another", SAME, original.data[:at] + whole + original.data[at:])
+
+
+def put_in(original: Original, random: Random) -> Mutant:
+    at = random.randrange(len(original.data) + 1)
+    behind = not original.pixels or at >= original.pixels.end
+    in_pixels = original.pixels is not None and original.pixels.value <= at < original.pixels.end
+    expected = SAME if behind and original.pixels else PLACED if in_pixels else VOLUME
+    some = random.randbytes(random.randint(1, 64))
+    return Mutant(f"{len(some)} bytes put in at {at}", expected, original.data[:at] + some + original.data[at:])
+
+
+def taken_out(original: Original, random: Random) -> Mutant:
+    at, count = random.randrange(len(original.data)), random.randint(1, 300)
+    return Mutant(f"{count} bytes taken out at {at}", VOLUME, original.data[:at] + original.data[at + count :])
+
+
+def other_syntax(original: Original, random: Random) -> Mutant:
+    place = next(one for one in original.places if one.tag == Tag("TransferSyntaxUID"))
+    uid = random.choice(["1.2", "1.2.1", "1.2.2", "1.2.1.99", *(f"1.2.4.{n}" for n in (50, 51, 57, 70, 80, 90, 91)), "1.2.5"])
+    value = f"1.2.840.10008.{uid}".encode()[: place.end - place.value].ljust(place.end - place.value, b"\0")
+    return Mutant(f"packed as {uid}", VOLUME, original.data[: place.value] + value + original.data[place.end :])
+
+
+def codestream(original: Original, random: Random) -> Mutant:
+    """Change the sizes that the compressed picture gives itself: JPEG, JPEG-LS, JPEG 2000, RLE."""
+    assert original.pixels is not None
+    data, start = bytearray(original.data), original.pixels.value
+    marks = {mark: data.find(mark, start) for mark in (b"\xff\xc0", b"\xff\xc1", b"\xff\xc3", b"\xff\xf7", b"\xff\x51")}
+    found = [(at, mark) for mark, at in marks.items() if at >= 0]
+    if not found:
+        return flipped_pixels(original, random)
+    at, mark = random.choice(found)
+    if mark == b"\xff\x51":  # SIZ: width, height, their offsets, tiles, theirs, components
+        place, size = random.choice([*((at + 6 + 4 * n, 4) for n in range(8)), (at + 38, 2), (at + 40, 1), (at + 41, 1)])
+    else:  # precision, height, width, components, sampling
+        place, size = random.choice([(at + 4, 1), (at + 5, 2), (at + 7, 2), (at + 9, 1), (at + 11, 1)])
+    value = random.choice([0, 1, 2, 255, 65535, 1 << 20, (1 << 31) - 1, (1 << 32) - 1, random.getrandbits(32)])
+    data[place : place + size] = (value & 256**size - 1).to_bytes(size, "big")
+    return Mutant(f"codestream says {value} at {place - at} of {mark!r}", PLACED, bytes(data))
+
+
+def inner_left_out(original: Original, random: Random) -> Mutant:
+    """Leave out an element somewhere inside of the sequences."""
+    dataset = dcmread(BytesIO(original.data))
+    inside = [item for element in dataset.iterall() if element.VR == "SQ" for item in element.value]
+    item = random.choice(inside)
+    tag = random.choice(list(item.keys()))
+    del item[tag]
+    file = BytesIO()
+    dataset.save_as(file)
+    return Mutant(f"without {tag} inside", VOLUME, file.getvalue())
+
+
+ANY_FILE = (
+    *(doubled, swapped, overwritten, overwritten, flipped_header, flipped_header, flipped_pixels, wrong_length),
+    *(wrong_length, other_size, other_size, bomb, many_frames, nested, put_in, taken_out, other_syntax),
+)
+
+
+def plans(made: dict[str, Original]) -> list[tuple[Original, Callable[[Random], Mutant]]]:
+    """List how each mutant is made: cut and thinned at every element of some originals, then at random."""
+    listed: list[tuple[Original, Callable[[Random], Mutant]]] = []
+    for name in ALL_TAGS:
+        one = made[name]
+        for place in one.places:
+            listed.append((one, lambda _, one=one, place=place: cut(one, place.start)))
+            listed.append((one, lambda random, one=one, place=place: cut(one, random.randint(place.start, place.end))))
+            listed.append((one, lambda _, one=one, place=place: left_out(one, place)))
+    listed = Random(1).sample(listed, 800)
+    packed = [made[name] for name in FILES if made[name].pixels and UID(made[name].syntax).is_encapsulated]
+    listed += [(one, lambda random, one=one: codestream(one, random)) for one in Random(2).choices(packed, k=300)]
+    listed += [(one, lambda random, one=one: flipped_pixels(one, random)) for one in Random(3).choices(packed, k=200)]
+    listed += [(made["enhanced"], lambda random: inner_left_out(made["enhanced"], random)) for _ in range(40)]
+    ways = Random(4)
+    while len(listed) < MUTANTS:
+        one, way = ways.choice(list(made.values())), ways.choice(ANY_FILE)
+        listed.append((one, lambda random, one=one, way=way: way(one, random)))
+    return listed
+
+
+# Reading them, in a process of its own
+
+
+def main(folder: Path, first: int, last: int) -> None:
+    """Read some mutants, and write a line of JSON before and behind each."""
+    made = originals()
+    whole = {name: read(original, original.data, folder)[1] for name, original in made.items()}
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    listed = plans(made)
+    for number in range(first, min(last, len(listed))):
+        original, make = listed[number]
+        mutant = make(Random(number))
+        print(json.dumps({"number": number, "mutant": f"{original.name}, {mutant.kind}"}), flush=True)
+        faulthandler.dump_traceback_later(HANGS, exit=True)
+        began = time.process_time()
+        ended, volume = read(original, mutant.data, folder)
+        took = time.process_time() - began
+        faulthandler.cancel_dump_traceback_later()
+        if volume is not None:
+            ended = unlike(volume, whole[original.name], mutant.expected)
+        print(json.dumps({"ended": ended, "read": volume is not None, "took": took}), flush=True)
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    print(json.dumps({"grown": grown}), flush=True)
+
+
+def read(original: Original, data: bytes, folder: Path) -> tuple[str, Volume | None]:
+    """Read a mutant; give what is wrong with the way it ended, "" where nothing is, and the volume."""
+    path = folder / original.inside
+    original.write(path, data)
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        try:
+            volume = read_volume(path)
+        except GradCamError as error:
+            return unlike_a_sentence(str(error), path.name), None
+        except BaseException as error:
+            return f"{type(error).__name__}: {error}", None
+    return ("; ".join(str(one.message) for one in warned)), volume
+
+
+def unlike_a_sentence(said: str, name: str) -> str:
+    one_line = said.strip() == said and "\n" not in said and said.endswith(".") and said.isprintable()
+    return "" if one_line and name in said and "Traceback" not in said else f"said {said!r}"
+
+
+def unlike(volume: Volume, whole: Volume, expected: str) -> str:
+    if not (np.isfinite(volume.array).all() and np.isfinite(volume.affine).all()):
+        return "read with values that are no numbers"
+    if expected == VOLUME:
+        return ""
+    if not (volume.shape == whole.shape and np.array_equal(volume.affine, whole.affine)):
+        return f"read as {volume.shape} at {volume.affine.tolist()}"
+    if expected == SAME and not (
+        np.array_equal(volume.array, whole.array) and np.array_equal(volume.color, whole.color, equal_nan=False)
+    ):
+        return "read with other values"
+    return ""
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

@@ -105,14 +105,14 @@ def test_a_leaning_stack_keeps_its_shear(series):
 def test_each_slice_is_scaled_before_it_is_mixed(series):
     along = [0, 2, 4, 8, 10]
     for k, z in enumerate(along):
-        series.slice(np.full((2, 4), k + 1, np.int16), PLACE + (0, 0, z), RescaleSlope=0.5 * (k + 1))
+        series.slice(np.full((2, 4), k + 1, np.int16), [-10, -20, z], RescaleSlope=0.5 * (k + 1))
     volume = read_volume(series.folder, resample=True)
     values = [0.5 * n * n for n in (1, 2, 3, 4, 5)]
     np.testing.assert_allclose(volume.array[0, 0], [*values[:3], (values[2] + values[3]) / 2, *values[3:]])
 
 
 def test_resampling_changes_nothing_where_slices_are_even(series, stored):
-    series.stack(stored, [PLACE + (0, 0, 5 * k) for k in range(5)])
+    series.stack(stored, [(-10, -20, 5 * k) for k in range(5)])
     plain, asked = read_volume(series.folder), read_volume(series.folder, resample=True)
     np.testing.assert_array_equal(plain.array, asked.array)
     np.testing.assert_array_equal(plain.affine, asked.affine)

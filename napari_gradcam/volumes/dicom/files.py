@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from napari_gradcam.errors import GradCamError
 from napari_gradcam.progress import Progress
-from napari_gradcam.volumes.dicom.header import Header, read_header
+from napari_gradcam.volumes.dicom.header import Header, read_header, walked_header
 from napari_gradcam.volumes.wording import listed
 
 if TYPE_CHECKING:
@@ -87,7 +87,8 @@ def find_images(files: Sequence[tuple[Path, bool]]) -> Steps[FoundFiles]:
         if not was_named and (path.name.startswith(".") or path.name.lower() in _EVERYDAY_NAMES):
             continue
         try:
-            if not _is_dicom(path):
+            header = walked_header(path)
+            if header is None and not _is_dicom(path):
                 if was_named:
                     raise GradCamError(
                         f"“{path}” is neither DICOM nor NIfTI: give a scan file or a folder of DICOM files."
@@ -95,7 +96,7 @@ def find_images(files: Sequence[tuple[Path, bool]]) -> Steps[FoundFiles]:
                 if path.suffix.lower() not in _EVERYDAY_ENDINGS:
                     unknown.append(f"“{path.name}”")
                 continue
-            header = read_header(path)
+            header = header or read_header(path)
             kind = _kind(header)
         except GradCamError as error:
             damaged.append((path, str(error)))

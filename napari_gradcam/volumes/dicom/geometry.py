@@ -224,8 +224,8 @@ def _refuse_duplicates(ordered: Sequence[Slice], along: NDArray[np.float64], lab
             f"{other.label}), as in a series over time; give one of them by itself to see it."
         )
     raise GradCamError(
-        f"{label} is not one volume: its {len(ordered)} images lie at {places} positions (such as {one.label} and {other.label}), "
-        "and nothing in their headers tells repeats, echoes or times apart; give the images of one of them."
+        f"{label} is not one volume: its {len(ordered)} images lie at {places} positions (such as {one.label} and "
+        f"{other.label}), and nothing in their headers tells repeats, echoes or times apart; give the images of one of them."
     )
 
 
@@ -237,7 +237,7 @@ def _refuse_uneven(
     label: str,
 ) -> None:
     between = np.diff(positions @ normal)
-    usual = float(np.median(between))
+    usual = _usual(between)
     worst = int(np.abs(between - usual).argmax())
     gap, pair = float(between[worst]), f"{ordered[worst].label} and {ordered[worst + 1].label}"
     missing = round(gap / usual) - 1
@@ -262,6 +262,11 @@ def _refuse_uneven(
     )
 
 
+def _usual(between: NDArray[np.float64]) -> float:
+    """Give the usual distance between slices: the median, and of two in the middle the smaller."""
+    return float(np.quantile(between, 0.5, method="lower"))
+
+
 def _gaps(between: NDArray[np.float64], usual: float) -> dict[int, int]:
     """Give how many slices are missing behind which."""
     missing = np.round(between / usual).astype(int) - 1
@@ -277,7 +282,7 @@ def _even(
     between the two that it lies between.
     """
     along = positions @ normal
-    usual = float(np.median(np.diff(along)))
+    usual = _usual(np.diff(along))
     count = round(float(along[-1] - along[0]) / usual) + 1
     if np.diff(along).max() > MOST_INTERPOLATED * usual * (1 + UNEVEN_STEPS) or count > MOST_INTERPOLATED * len(along):
         raise GradCamError(

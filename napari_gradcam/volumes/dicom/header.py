@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zlib
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
@@ -26,7 +27,7 @@ from napari_gradcam.volumes.dicom.walk import PIXELS, UNDEFINED, Element, tags_o
 from napari_gradcam.volumes.wording import reason
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from pydicom import FileDataset
@@ -162,6 +163,22 @@ def _convert(tag: int, vr: str, value: bytes, character_set: bytes) -> Any:
     return convert_raw_data_element(raw, encoding=encodings).value
 
 
+def walked_header(path: Path) -> Header | None:
+    """Read a header by a quick walk; None where the file is not as plain as that needs it, or no DICOM at all.
+
+    Raises
+    ------
+    GradCamError
+        If the file is shorter than it says.
+    """
+    with _said_of(path), path.open("rb", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        header = _walked(path, file, size)
+        if header is not None:
+            _check_whole(file, size, header.pixels)
+        return header
+
+
 def read_header(path: Path) -> Header:
     """Read the header of a DICOM file.
 
@@ -170,19 +187,27 @@ def read_header(path: Path) -> Header:
     GradCamError
         If the file is damaged or shorter than it says.
     """
+    header = walked_header(path)
+    if header is None:
+        with _said_of(path):
+            header = _parsed(path)
+            if header.pixels is None or not header.pixels.is_deflated:
+                with path.open("rb") as file:
+                    _check_whole(file, os.fstat(file.fileno()).st_size, header.pixels)
+    return header
+
+
+@contextmanager
+def _said_of(path: Path) -> Iterator[None]:
+    """Turn whatever goes wrong with a file into a sentence."""
     try:
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            header = _walked(path, file, size) or _parsed(path)
-            if header.pixels is not None and not header.pixels.is_deflated:
-                _check_whole(file, size, header.pixels)
+        yield
     except GradCamError:
         raise
     except OSError as error:
         raise GradCamError(f"“{path}” cannot be read ({error.strerror or error}): check the file.") from error
     except Exception as error:  # pydicom raises a dozen types on damaged files
         raise GradCamError(f"“{path}” is cut short or damaged ({reason(error)}): copy or export it again.") from error
-    return header
 
 
 def parsed(path: Path) -> FileDataset:
@@ -261,8 +286,10 @@ def _syntax(path: Path, dataset: FileDataset) -> str:
     return str(ExplicitVRLittleEndian if little else ExplicitVRBigEndian)
 
 
-def _check_whole(file: BinaryIO, size: int, pixels: Pixels) -> None:
+def _check_whole(file: BinaryIO, size: int, pixels: Pixels | None) -> None:
     """Prove that the file is as long as its pixels; decoders make up what is missing."""
+    if pixels is None:
+        return
     if not pixels.is_encapsulated:
         missing = pixels.start + pixels.length - size
         if missing > 0:

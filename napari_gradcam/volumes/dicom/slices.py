@@ -104,7 +104,7 @@ class Slice:
     window: Window | None
     inverted: bool
     in_color: bool
-    padding: tuple[float, float] | None
+    padding: tuple[int, int] | None
     marks: Mapping[str, Any]
     stack: str
 
@@ -298,14 +298,14 @@ def _window(groups: _Groups) -> Window | None:
     return Window(center, width) if math.isfinite(center) and math.isfinite(width) and width > 0 else None
 
 
-def _padding(header: Header) -> tuple[float, float] | None:
+def _padding(header: Header) -> tuple[int, int] | None:
     """Read Pixel Padding Value (0028,0120) and Range Limit (0028,0121)."""
     value = header.get("PixelPaddingValue")
     if not isinstance(value, int):
         return None
     limit = header.get("PixelPaddingRangeLimit")
     other = limit if isinstance(limit, int) else value
-    return float(min(value, other)), float(max(value, other))
+    return min(value, other), max(value, other)
 
 
 def _marks(header: Header, groups: _Groups) -> dict[str, Any]:

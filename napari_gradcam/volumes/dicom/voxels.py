@@ -62,7 +62,7 @@ def _values(stack: Stack, label: str) -> Steps[Voxels]:
         padding = _padding(slices[rank], stored)
         values.put(rank, stored, slices[rank].scaling)
         if padding is not None:
-            padded += int(padding.sum())
+            padded += int(np.count_nonzero(padding))
             if slices[rank].inverted:  # turned over, what nobody measured would be bright
                 values.fill(rank, padding, _darkest(slices[rank]))
         if done % PAUSE == 0:

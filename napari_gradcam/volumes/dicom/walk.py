@@ -39,6 +39,8 @@ _META = {_TRANSFER_SYNTAX: "TransferSyntaxUID", 0x00020002: "MediaStorageSOPClas
 _tag = Struct("<HH").unpack_from
 _word = Struct("<H").unpack_from
 _long = Struct("<I").unpack_from
+_explicit = Struct("<HH2sH").unpack_from
+_implicit = Struct("<HHI").unpack_from
 
 
 class Element(NamedTuple):
@@ -144,36 +146,43 @@ def _elements(
 ) -> tuple[int, tuple[int, int, int] | None]:
     """Go from element to element until a tag of `end_tag` or more, the pixels, or the end of the file."""
     last, read = -1, len(head)
+    # Written out rather than split into functions: it runs for every element of every file of a long series.
     while at < size:
         if at + 12 > read:
             if read >= size:
                 raise _Strange  # a few bytes that are no element
             raise _Short
-        group, number = _tag(head, at)
+        if implicit:
+            group, number, length = _implicit(head, at)
+            vr = b""
+        else:
+            group, number, vr, length = _explicit(head, at)
         tag = group << 16 | number
         if tag >= end_tag:
             return at, None
         if tag <= last or tag in strange:
             raise _Strange
-        last = tag
-        vr, start, length = _sized(head, at, tag, implicit)
+        last, start = tag, at + 8
+        if not implicit and vr not in _SHORT:
+            if vr not in _LONG:
+                raise _Strange
+            start, (length,) = at + 12, _long(head, at + 8)
         if tag in PIXELS:
             return at, (tag, start, length)
         if length == UNDEFINED:
             at = _after_items(head, start, size, implicit or vr == b"UN")
             continue
         at = start + length
-        if at > size:
-            raise _Strange
         if tag in wanted:
             if at > read:
-                raise _Short
-            name = vr.decode() if vr else dictionary_VR(tag)
-            found[tag] = Element(name, head[start:at])
+                raise _Strange if at > size else _Short
+            found[tag] = Element(vr.decode() if vr else dictionary_VR(tag), head[start:at])
+    if at > size:
+        raise _Strange
     return at, None
 
 
-def _sized(head: bytes, at: int, tag: int, implicit: bool) -> tuple[bytes, int, int]:
+def _sized(head: bytes, at: int, implicit: bool) -> tuple[bytes, int, int]:
     """Give value representation (b"" where it is implied), where the value starts, and its length."""
     if implicit:
         return b"", at + 8, _long(head, at + 4)[0]
@@ -207,7 +216,7 @@ def _after_items(head: bytes, at: int, size: int, implicit: bool, depth: int = 0
             if inner == _ITEM_END:
                 at += 8
                 break
-            vr, start, length = _sized(head, at, inner, implicit)
+            vr, start, length = _sized(head, at, implicit)
             at = start + length
             if length == UNDEFINED:
                 at = _after_items(head, start, size, implicit or vr == b"UN", depth + 1)
