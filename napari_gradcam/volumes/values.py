@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from napari_gradcam.errors import GradCamError
+from napari_gradcam.volumes.wording import percent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -146,5 +147,6 @@ def finite(array: NDArray[Any], label: str) -> tuple[NDArray[Any], tuple[str, ..
         raise GradCamError(f"{label} holds no finite value: export the scan again.")
     if not count:  # the sum was too large for itself
         return array, ()
-    share = 100 * count / array.size
-    return array, (f"{count:,} voxels ({share:.2g} %) hold no number (NaN or infinite) and were set to 0.",)
+    return array, (
+        f"{count:,} voxels ({percent(count, array.size)} %) hold no number (NaN or infinite) and were set to 0.",
+    )

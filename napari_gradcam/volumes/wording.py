@@ -25,3 +25,8 @@ def reason(error: Exception) -> str:
         return type(error).__name__
     said = lines[-1] if lines[0].endswith(":") else " ".join(lines)
     return said.split(". ")[0].rstrip(".")
+
+
+def percent(part: int, whole: int) -> str:
+    """Give a share to two digits that count, such as 0.034, 2.5 or 100."""
+    return f"{float(f'{100 * part / whole:.2g}'):g}"

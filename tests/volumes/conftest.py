@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from pydicom import dcmread
+from pydicom import dcmread, dcmwrite
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, CTImageStorage, EnhancedMRImageStorage, ExplicitVRLittleEndian, generate_uid
@@ -149,13 +149,16 @@ def refused() -> Callable[..., str]:
 
 
 def repacked(path: Path, syntax: str, **tags: Any) -> Path:
-    """Write a file again in another transfer syntax, its pixels given anew where they are to differ."""
+    """Write a file again in another transfer syntax that is not compressed; its pixels are to be given in its order."""
     dataset = dcmread(path)
-    dataset.file_meta.TransferSyntaxUID = UID(syntax)
+    for _ in dataset.iterall():
+        pass  # what is still as it was read would be written as it was read
     for keyword, value in tags.items():
         setattr(dataset, keyword, value)
-    dataset["PixelData"].is_undefined_length = UID(syntax).is_encapsulated
-    dataset.save_as(path, enforce_file_format=True)
+    uid = UID(syntax)
+    dataset.file_meta.TransferSyntaxUID = uid
+    how = {"implicit_vr": uid.is_implicit_VR, "little_endian": uid.is_little_endian, "force_encoding": True}
+    dcmwrite(path, dataset, enforce_file_format=True, **how)
     return path
 
 

@@ -25,7 +25,7 @@ from pydicom.uid import (
     UltrasoundMultiFrameImageStorage,
 )
 
-from napari_gradcam import GradCamError, read_volume
+from napari_gradcam import read_volume
 from napari_gradcam.volumes.dicom.header import read_header
 from napari_gradcam.volumes.dicom.pixels import is_straight
 from napari_gradcam.volumes.reading import find_scans
@@ -58,6 +58,8 @@ def test_whole_numbers_are_read_as_they_are_stored(series, repack, dtype, syntax
     stored = everything(dtype)
     path = series.slice(stored, PLACE)
     if syntax == RLELossless:
+        if stored.itemsize == 4:
+            pytest.skip("the standard has no RLE of 32 bits")
         dataset = dcmread(path)
         dataset.compress(RLELossless)
         dataset.save_as(path)
@@ -87,28 +89,36 @@ def test_rubbish_above_the_stored_bits_is_cleared_by_the_sign(series, repack, al
     np.testing.assert_array_equal(read_volume(path).array[:, :, 0], expected.T)
 
 
-def test_bits_that_do_not_end_at_the_lowest_are_shifted_or_refused(series):
-    """ACR-NEMA's high bit 15 of 12: the numbers stand in the upper bits."""
-    stored = RNG.integers(0, 4096, (4, 6)).astype(np.uint16)
-    path = series.slice(stored << 4, PLACE, BitsStored=12, HighBit=15)
-    try:
-        volume = read_volume(path)
-    except GradCamError as error:
-        assert "000.dcm" in str(error)
+@pytest.mark.parametrize("high", [11, 13, 15])
+@pytest.mark.parametrize("signed", [False, True])
+def test_numbers_are_taken_from_the_bits_they_stand_in(series, repack, refused, high, signed):
+    """ACR-NEMA let numbers of 12 bits end at bit 15, with an overlay in the bits below."""
+    stored = RNG.integers(-2048 if signed else 0, 2048, (4, 6)).astype(np.int16 if signed else np.uint16)
+    around = RNG.integers(0, 65536, (4, 6)).astype(np.uint16) & ~np.uint16(0xFFF << (high - 11))
+    raw = ((stored.view(np.uint16) & 0xFFF) << (high - 11)) | around
+    path = series.slice(raw.view(stored.dtype), PLACE, BitsStored=12, HighBit=high)
+    np.testing.assert_array_equal(read_volume(path).array[:, :, 0], stored.T)
+    repack(path, ExplicitVRBigEndian, PixelData=raw.astype(">u2").tobytes())
+    if high == 11:
+        np.testing.assert_array_equal(read_volume(path).array[:, :, 0], stored.T)
     else:
-        np.testing.assert_array_equal(volume.array[:, :, 0], stored.T)
+        refused(path, f"12 bits end at bit {high}")
+
+
+@pytest.mark.parametrize("high", [0, 3, 16, 99])
+def test_a_high_bit_that_cannot_be_is_no_matter(series, high):
+    stored = everything("u2") >> 4
+    path = series.slice(stored, PLACE, BitsStored=12, HighBit=high)
+    np.testing.assert_array_equal(read_volume(path).array[:, :, 0], stored.T)
 
 
 @pytest.mark.parametrize("keyword", ["FloatPixelData", "DoubleFloatPixelData"])
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian])
-def test_floating_point_pixels_in_every_byte_order(series, keyword, syntax):
+def test_floating_point_pixels_in_every_byte_order(series, repack, keyword, syntax):
     stored = RNG.normal(0, 1e5, (4, 6)).astype(np.float32 if keyword == "FloatPixelData" else np.float64)
     path = series.slice(stored, PLACE, **FLOATS, **{keyword: stored.tobytes()})
-    dataset = dcmread(path)
-    dataset.file_meta.TransferSyntaxUID = syntax
-    if syntax == ExplicitVRBigEndian:
-        setattr(dataset, keyword, stored.astype(stored.dtype.newbyteorder(">")).tobytes())
-    dataset.save_as(path)
+    swapped = stored.astype(stored.dtype.newbyteorder(">"))
+    repack(path, syntax, **{keyword: (swapped if syntax == ExplicitVRBigEndian else stored).tobytes()})
     volume = read_volume(path)
     np.testing.assert_array_equal(volume.array[:, :, 0], stored.T.astype(np.float32))
     assert volume.array.dtype == np.float32
@@ -164,12 +174,12 @@ def test_the_straight_way_gives_what_pydicoms_decoder_gives(series, data):
     ends = [s * end + i for s, i in scalings for end in (lowest, highest)]
     if not whole:
         expected = np.float32
-    elif all(scaling == (1, 0) for scaling in scalings):
+    elif all(tuple(scaling) == (1, 0) for scaling in scalings):
         expected = number
     elif np.abs(exact + 0.5).max() <= 2**15:
         expected = np.int16
     else:
-        expected = np.int32 if -(2**31) <= min(ends) and max(ends) < 2**31 else np.float32
+        expected = np.int32 if min(ends) >= -(2**31) and max(ends) < 2**31 else np.float32
     assert volume.array.dtype == expected
     np.testing.assert_array_equal(volume.array, exact.astype(expected).transpose(2, 1, 0))
 
@@ -193,7 +203,7 @@ def test_a_place_for_stored_numbers_is_of_their_type_or_none(stored, scaling):
     place[...] = numbers
     again.put(1, place, whole)
     np.testing.assert_array_equal(again.array()[:, :, 1], expected)
-    np.testing.assert_allclose(expected.T, numbers * scaling[0] + np.float64(scaling[1]))
+    np.testing.assert_allclose(expected.T, numbers.astype(np.float64) * scaling[0] + scaling[1], rtol=1e-6)
 
 
 # Values
@@ -496,8 +506,7 @@ def test_greys_of_pydicoms_files_are_those_that_pydicom_gives(pydicom_file, name
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
-@pytest.mark.parametrize("name", ["693_J2KI.dcm", "J2K_pixelrep_mismatch.dcm", "JPEG2000.dcm", "MR_small_jp2klossless.dcm",
-                                  "examples_jpeg2k.dcm", "GDCMJ2K_TextGBR.dcm", "SC_rgb_gdcm_KY.dcm"])  # fmt: skip
+@pytest.mark.parametrize("name", [*GREY_FILES[:4], "examples_jpeg2k.dcm", "SC_rgb_gdcm_KY.dcm"])
 def test_pillow_and_pylibjpeg_decode_jpeg_2000_alike(pydicom_file, name):
     dataset = dcmread(pydicom_file(name))
     decoder = get_decoder(dataset.file_meta.TransferSyntaxUID)
@@ -512,7 +521,7 @@ def test_pillow_and_pylibjpeg_decode_jpeg_2000_alike(pydicom_file, name):
 def test_what_is_compressed_without_loss_comes_back(series, syntax, dtype):
     if syntax == JPEG2000Lossless:
         pytest.importorskip("openjpeg")
-    stored = everything(dtype, (3, 16, 20))
+    stored = everything(dtype, (3, 40, 36))
     for k, path in enumerate(series.stack(stored, [(0, 0, k) for k in range(3)])):
         dataset = dcmread(path)
         dataset.compress(syntax)
@@ -547,7 +556,7 @@ def test_damage_inside_of_a_compressed_picture_is_a_sentence(series, refused):
     dataset = dcmread(path)
     dataset.compress(RLELossless)
     data = bytearray(dataset.PixelData)
-    data[30:60] = bytes(30)
+    data[90:150] = bytes(60)  # in the middle of the first run of bytes
     dataset.PixelData = bytes(data)
     dataset.save_as(path)
     refused(path, "000.dcm", "cannot be decoded")

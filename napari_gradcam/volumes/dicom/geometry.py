@@ -225,7 +225,8 @@ def _refuse_duplicates(ordered: Sequence[Slice], along: NDArray[np.float64], lab
         )
     raise GradCamError(
         f"{label} is not one volume: its {len(ordered)} images lie at {places} positions (such as {one.label} and "
-        f"{other.label}), and nothing in their headers tells repeats, echoes or times apart; give the images of one of them."
+        f"{other.label}), and nothing in their headers tells repeats, echoes or times apart; give the images of one of "
+        "them."
     )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from pydicom import dcmread
 from pydicom.charset import convert_encodings
+from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement, convert_raw_data_element
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_file_meta_info
@@ -27,7 +28,7 @@ from napari_gradcam.volumes.dicom.walk import PIXELS, UNDEFINED, Element, tags_o
 from napari_gradcam.volumes.wording import reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from pydicom import FileDataset
@@ -60,6 +61,7 @@ LARGEST_INFLATED = 4 << 30
 _TAGS = tags_of(KEYWORDS)
 _TAG_OF = {keyword: tag for tag, keyword in _TAGS.items()}
 _STRANGE = frozenset(tags_of(SEQUENCES))
+_LOOKED_FOR = frozenset((*_TAGS, *_STRANGE, *PIXELS))
 _SOP_CLASS, _META_SOP_CLASS = _TAG_OF["SOPClassUID"], 0x00020002
 _CHARACTER_SET = _TAG_OF["SpecificCharacterSet"]
 _PREAMBLE = 128
@@ -126,6 +128,12 @@ class Header:
         assert isinstance(self._source, Dataset)
         return self._source
 
+    def same(self, tags: Sequence[int]) -> tuple[Element | None, ...] | None:
+        """Give elements as they are stored, to tell at once that headers are alike; None where pydicom read this one."""
+        if isinstance(self._source, Dataset):
+            return None
+        return tuple(map(self._source.get, tags))
+
     def told(self, keyword: str) -> str:
         """Give a value that only describes, on one line; "" where it is missing or damaged."""
         try:
@@ -145,11 +153,12 @@ class Header:
         tag = _TAG_OF.get(keyword, 0)
         if tag not in self._source:
             return None
-        vr, value = self._source[tag]
+        stored, value = self._source[tag]
+        vr = stored.decode() if stored else dictionary_VR(tag)
         if vr == "US or SS":  # an implicit file leaves it to the pixels
             vr = "SS" if self.get("PixelRepresentation") == 1 else "US"
         character_set = self._source.get(_CHARACTER_SET)
-        return _convert(tag, vr, value, character_set.value if character_set and vr in _TEXT else b"")
+        return _convert(tag, vr, value, character_set[1] if character_set and vr in _TEXT else b"")
 
 
 _TEXT = frozenset(("LO", "LT", "PN", "SH", "ST", "UC", "UT"))
@@ -219,7 +228,7 @@ def parsed(path: Path) -> FileDataset:
 
 
 def _walked(path: Path, file: BinaryIO, size: int) -> Header | None:
-    found = walk(file, size, _TAGS, _STRANGE)
+    found = walk(file, size, _LOOKED_FOR, _STRANGE)
     if found is None:
         return None
     pixels = None

@@ -15,7 +15,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPE
 
 from napari_gradcam.errors import GradCamError
 from napari_gradcam.volumes.dicom.header import Header, parsed
-from napari_gradcam.volumes.dicom.slices import COLORS, Slice, frame_count, photometric_of
+from napari_gradcam.volumes.dicom.slices import COLORS, Slice, bits_of, frame_count, photometric_of
 from napari_gradcam.volumes.wording import reason
 
 if TYPE_CHECKING:
@@ -86,21 +86,19 @@ def is_straight(header: Header) -> bool:
     pixels = header.pixels
     if pixels is None or pixels.is_encapsulated or pixels.is_deflated or header.syntax not in _LITTLE_ENDIAN:
         return False
-    bits, (sizes, _) = int(header.get("BitsAllocated") or 0), _NUMBERS[pixels.keyword]
-    stored = int(header.get("BitsStored") or bits)
+    sizes, _ = _NUMBERS[pixels.keyword]
     return (
         photometric_of(header) not in COLORS
         and not header.get("ModalityLUTSequence")
-        and bits in sizes
-        and int(header.get("HighBit", stored - 1)) == stored - 1
-        and pixels.length >= _frame_bytes(header) * frame_count(header)
+        and bits_of(header)[0] in sizes
+        and pixels.length >= _frame_bytes(header, frame_count(header))
     )
 
 
-def _frame_bytes(header: Header) -> int:
-    """Count the bytes of a decoded picture."""
+def _frame_bytes(header: Header, frames: int = 1) -> int:
+    """Count the bytes of decoded pictures; single bits of one follow on those of another."""
     bits = int(header.get("BitsAllocated") or 0) * int(header.get("SamplesPerPixel", 1))
-    return (int(header.get("Rows")) * int(header.get("Columns")) * bits + 7) // 8
+    return (frames * int(header.get("Rows")) * int(header.get("Columns")) * bits + 7) // 8
 
 
 def _straight(header: Header, frames: dict[int, int], one: Slice, target: Target) -> Iterator[tuple[int, NDArray[Any]]]:
@@ -113,7 +111,7 @@ def _straight(header: Header, frames: dict[int, int], one: Slice, target: Target
                 stored = np.empty(shape, one.stored) if place is None else place
                 file.seek(header.pixels.start + frame * size)
                 _fill(file, stored)
-                yield rank, _without_high_bits(header, stored)
+                yield rank, _stored_bits(header, stored)
     except OSError as error:
         raise GradCamError(f"“{header.path}” cannot be read ({error.strerror or error}): check the file.") from error
 
@@ -128,14 +126,17 @@ def _fill(file: Any, stored: NDArray[Any]) -> None:
         view = view[count:]
 
 
-def _without_high_bits(header: Header, stored: NDArray[Any]) -> NDArray[Any]:
-    """Clear, in place, what stands above the bits that are stored, by the sign where there is one (PS3.5, 8.1.1)."""
+def _stored_bits(header: Header, stored: NDArray[Any]) -> NDArray[Any]:
+    """Clear, in place, what stands above and below the bits that are stored, by the sign where there is one.
+
+    See PS3.5, section 8.1.1.
+    """
     if stored.dtype.kind == "f":
         return stored
-    unused = stored.dtype.itemsize * 8 - int(header.get("BitsStored") or stored.dtype.itemsize * 8)
-    if unused:
-        np.left_shift(stored, unused, out=stored)
-        np.right_shift(stored, unused, out=stored)
+    allocated, bits, high = bits_of(header)
+    if allocated > bits:
+        np.left_shift(stored, allocated - 1 - high, out=stored)
+        np.right_shift(stored, allocated - bits, out=stored)
     return stored
 
 
@@ -161,7 +162,10 @@ def _native(header: Header, decoder: Decoder, frames: int) -> Iterator[tuple[int
     """Decode what is not compressed one after another: big endian, deflated, single bits, colours."""
     pixels = header.pixels
     assert pixels is not None
-    expected = _frame_bytes(header) * frame_count(header)
+    _, bits, high = bits_of(header)
+    if high != bits - 1:
+        raise ValueError(f"its numbers of {bits} bits end at bit {high}")
+    expected = _frame_bytes(header, frame_count(header))
     if photometric_of(header) == "YBR_FULL_422":
         expected = expected * 2 // 3
     if pixels.length < expected:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_gradcam.errors import GradCamError
+from napari_gradcam.volumes.dicom.header import KEYWORDS, Header
+from napari_gradcam.volumes.dicom.walk import tags_of
 from napari_gradcam.volumes.values import Scaling
 from napari_gradcam.volumes.volume import Window
 from napari_gradcam.volumes.wording import reason
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_gradcam.volumes.dicom.header import Header
 
 PHYSICAL_VALUES = ("CT", "PT")
 """Modalities whose values mean something by themselves, HU or Bq/ml, and are never inverted."""
@@ -45,6 +46,16 @@ MARKS = (
     ("acquisition", "FrameContentSequence", "FrameAcquisitionNumber"),
 )
 """What tells images of one place apart: what it is called, and where an Enhanced file keeps it."""
+
+_OWN = frozenset(
+    (
+        *("SOPInstanceUID", "InstanceNumber", "ImagePositionPatient", "AcquisitionDateTime", "AcquisitionDate"),
+        *("AcquisitionTime", "ContentDate", "ContentTime"),
+    )
+)
+"""What differs from slice to slice, and shapes none."""
+
+_SHAPING = tuple(tags_of(keyword for keyword in KEYWORDS if keyword not in _OWN))
 
 _CLASSIC_MARKS = (
     *("ComplexImageComponent", "EchoTime", "InversionTime", "FlipAngle", "DiffusionBValue", "TriggerTime"),
@@ -149,12 +160,49 @@ def slices_of(header: Header) -> list[Slice]:
         If its pictures are no slices of a scan, or a tag that is needed is missing or makes no sense.
     """
     try:
+        like = _like_another(header)
+        if like is not None:
+            position = _numbers(header, header.get("ImagePositionPatient"), 3, "position")
+            return [replace(like, header=header, position=position)]
         _refuse_what_is_no_slice(header)
         return [_slice(header, frame, groups) for frame, groups in enumerate(_frames(header))]
     except GradCamError:
         raise
     except Exception as error:  # a value that pydicom cannot convert: any type
         raise GradCamError(f"“{header.path}” has a damaged header ({reason(error)}): export it again.") from error
+
+
+def _like_another(header: Header) -> Slice | None:
+    """Give a slice that differs from that of a header in nothing but its file and its position.
+
+    The slices of a series are mostly that, and what they say is converted and checked once. A header that is new is
+    converted as every other; its slice is kept for those that follow.
+    """
+    stored = header.same(_SHAPING)
+    if stored is None or header.pixels is None or frame_count(header) != 1:
+        return None
+    return _first_like(_Alike(stored, header))
+
+
+class _Alike:
+    """A header that equals another where what shapes a slice is stored alike."""
+
+    def __init__(self, stored: tuple[Any, ...], header: Header) -> None:
+        assert header.pixels is not None
+        self.key = stored, header.syntax, header.pixels.keyword
+        self.header = header
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Alike) and self.key == other.key
+
+
+@lru_cache(maxsize=64)
+def _first_like(alike: _Alike) -> Slice:
+    _refuse_what_is_no_slice(alike.header)
+    return _slice(alike.header, 0, next(_frames(alike.header)))
 
 
 def _refuse_what_is_no_slice(header: Header) -> None:
@@ -247,6 +295,17 @@ def _slice(header: Header, frame: int, groups: _Groups) -> Slice:
     )
 
 
+def bits_of(header: Header) -> tuple[int, int, int]:
+    """Give Bits Allocated, Bits Stored and High Bit, (0028,0100) to (0028,0102).
+
+    A High Bit that cannot be is taken to be that of numbers in the lowest bits, where all but old files have them.
+    """
+    allocated = int(header.get("BitsAllocated") or 0)
+    stored = int(header.get("BitsStored") or allocated)
+    high = int(header.get("HighBit") or 0)
+    return allocated, stored, high if stored <= high + 1 <= allocated else stored - 1
+
+
 def stored_type(header: Header) -> np.dtype[Any]:
     """Give the type of the numbers that decoding gives: of colours bytes, of a Modality LUT those in its table."""
     if photometric_of(header) in COLORS:
@@ -280,8 +339,7 @@ def _scaling(header: Header, groups: _Groups) -> Scaling:
         raise GradCamError(f"“{header.path}” scales its values by {slope:g} and {intercept:g}: export it again.")
     if header.pixels is None or header.pixels.keyword != "PixelData":
         return Scaling(slope, intercept, -math.inf, math.inf)
-    allocated = int(header.get("BitsAllocated", 0))
-    bits = int(header.get("BitsStored") or allocated)
+    allocated, bits, _ = bits_of(header)
     if not 1 <= bits <= allocated:
         raise ValueError(f"it stores {bits} bits in {allocated}")
     lowest = -(2.0 ** (bits - 1)) if int(header.get("PixelRepresentation") or 0) else 0.0

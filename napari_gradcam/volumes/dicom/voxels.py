@@ -11,6 +11,7 @@ from napari_gradcam.progress import Progress
 from napari_gradcam.volumes.dicom.pixels import read_pictures
 from napari_gradcam.volumes.dicom.slices import photometric_of
 from napari_gradcam.volumes.values import Values, brightness, finite
+from napari_gradcam.volumes.wording import percent
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -147,8 +148,8 @@ def _value_notices(stack: Stack, padded: int) -> tuple[str, ...]:
             "The file asks to be shown inverted (MONOCHROME1): its values are kept, and high values are shown bright."
         )
     if padded:
-        share = 100 * padded / (len(stack.slices) * first.rows * first.columns)
-        notices.append(f"{share:.2g} % of the voxels are padding, which nobody measured (Pixel Padding Value).")
+        share = percent(padded, len(stack.slices) * first.rows * first.columns)
+        notices.append(f"{share} % of the voxels are padding, which nobody measured (Pixel Padding Value).")
     if any(one.header.told("LossyImageCompression") == "01" for one in stack.slices):
         notices.append("The pictures were compressed with loss.")
     return tuple(notices)

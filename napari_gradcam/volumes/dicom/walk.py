@@ -11,11 +11,11 @@ from __future__ import annotations
 from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple
 
-from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.datadict import tag_for_keyword
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Set
     from typing import BinaryIO
 
 UNDEFINED = 0xFFFFFFFF
@@ -34,7 +34,7 @@ _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _META_END = 0x00030000
 _DEEPEST = 32
 _TRANSFER_SYNTAX = 0x00020010
-_META = {_TRANSFER_SYNTAX: "TransferSyntaxUID", 0x00020002: "MediaStorageSOPClassUID"}
+_META = frozenset((_TRANSFER_SYNTAX, 0x00020002))  # and the class of the object
 
 _tag = Struct("<HH").unpack_from
 _word = Struct("<H").unpack_from
@@ -43,11 +43,8 @@ _explicit = Struct("<HH2sH").unpack_from
 _implicit = Struct("<HHI").unpack_from
 
 
-class Element(NamedTuple):
-    """An element as it is stored."""
-
-    vr: str
-    value: bytes
+Element = tuple[bytes, bytes]
+"""An element as it is stored: value representation, b"" where it is implied, and value."""
 
 
 class Walked(NamedTuple):
@@ -86,7 +83,7 @@ def tags_of(keywords: Iterable[str]) -> dict[int, str]:
     return tags
 
 
-def walk(file: BinaryIO, size: int, wanted: Mapping[int, str], strange: frozenset[int]) -> Walked | None:
+def walk(file: BinaryIO, size: int, wanted: Set[int], strange: Set[int]) -> Walked | None:
     """Find elements of a DICOM file without reading its pixels.
 
     Parameters
@@ -96,7 +93,7 @@ def walk(file: BinaryIO, size: int, wanted: Mapping[int, str], strange: frozense
     size
         Its size in bytes.
     wanted
-        The tags whose values are kept; none may be a sequence.
+        The tags to look for: those whose values are kept, none of them a sequence, those in `strange`, and the pixels.
     strange
         Tags that only pydicom can read; a file with one of them is left to it.
 
@@ -118,14 +115,14 @@ def walk(file: BinaryIO, size: int, wanted: Mapping[int, str], strange: frozense
             step *= 8
 
 
-def _walked(head: bytes, size: int, wanted: Mapping[int, str], strange: frozenset[int]) -> Walked:
+def _walked(head: bytes, size: int, wanted: Set[int], strange: Set[int]) -> Walked:
     if head[_MARK:_START] != b"DICM":
         raise _Strange
     elements: dict[int, Element] = {}
-    at, _ = _elements(head, _START, size, _META_END, _META, elements, strange, implicit=False)
+    at, _ = _elements(head, _START, size, _META_END, _META, elements, frozenset(), implicit=False)
     if _TRANSFER_SYNTAX not in elements:
         raise _Strange
-    syntax = elements.pop(_TRANSFER_SYNTAX).value.rstrip(b"\0 ").decode("ascii", "replace")
+    syntax = elements.pop(_TRANSFER_SYNTAX)[1].rstrip(b"\0 ").decode("ascii", "replace")
     if syntax in (DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian):
         raise _Strange
     implicit = syntax == ImplicitVRLittleEndian
@@ -138,9 +135,9 @@ def _elements(
     at: int,
     size: int,
     end_tag: int,
-    wanted: Mapping[int, str],
+    looked_for: Set[int],
     found: dict[int, Element],
-    strange: frozenset[int],
+    strange: Set[int],
     *,
     implicit: bool,
 ) -> tuple[int, tuple[int, int, int] | None]:
@@ -160,23 +157,24 @@ def _elements(
         tag = group << 16 | number
         if tag >= end_tag:
             return at, None
-        if tag <= last or tag in strange:
+        if tag <= last:
             raise _Strange
         last, start = tag, at + 8
         if not implicit and vr not in _SHORT:
             if vr not in _LONG:
                 raise _Strange
             start, (length,) = at + 12, _long(head, at + 8)
+        if tag not in looked_for:
+            at = start + length if length != UNDEFINED else _after_items(head, start, size, implicit or vr == b"UN")
+            continue
         if tag in PIXELS:
             return at, (tag, start, length)
-        if length == UNDEFINED:
-            at = _after_items(head, start, size, implicit or vr == b"UN")
-            continue
         at = start + length
-        if tag in wanted:
-            if at > read:
-                raise _Strange if at > size else _Short
-            found[tag] = Element(vr.decode() if vr else dictionary_VR(tag), head[start:at])
+        if tag in strange or at > size:
+            raise _Strange
+        if at > read:
+            raise _Short
+        found[tag] = vr, head[start:at]
     if at > size:
         raise _Strange
     return at, None
