@@ -3,6 +3,7 @@
 # make lint   ruff, mypy, import-linter
 # make bench  time and memory of the engine against a plain forward pass and peers, in half an hour, to docs/performance.md
 #             (OPTIONS=--quick: a few cases in a few minutes, nothing written)
+# make bench-reading  time and memory of reading scans, against peers, to docs/performance.md
 # Each makes .venv (bench: .venv-bench) and installs what it needs first.
 
 PYTHON ?= python3
@@ -12,7 +13,7 @@ BENCH := .venv-bench
 SCREEN := $(if $(filter Linux,$(shell uname -s)),xvfb-run -a -s "-screen 0 1600x1000x24",)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench screenshots clean
+.PHONY: help demo test lint bench bench-reading screenshots clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -47,6 +48,9 @@ $(BENCH)/.peers: pyproject.toml constraints.txt benchmarks/requirements.txt benc
 
 bench: $(BENCH)/.peers
 	$(BENCH)/bin/python -m benchmarks.engines $(OPTIONS)
+
+bench-reading: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.reading $(OPTIONS)
 
 screenshots: $(VENV)/.dev
 	$(SCREEN) $(BIN)/python docs/make_screenshots.py

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 from rich.console import Console
 
 from benchmarks import report, sections
+from benchmarks.pages import write_part
 from benchmarks.plans import FULL, QUICK
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def main() -> None:
         console.print(f"[red]Not measured:[/red] {problem}")
     out = options.out or (None if options.quick else PAGE)
     if out is not None:
-        out.write_text(report.page(measured, benchmark.problems, benchmark.minutes), encoding="utf-8")
+        write_part(out, "Performance", report.page(measured, benchmark.problems, benchmark.minutes))
         console.print(f"The page is written: {out.name}")
 
 

@@ -44,15 +44,18 @@ def cpu_seconds(run: Run) -> float:
     return time.process_time() - start
 
 
-def time_ratios(floor: Run, ways: Mapping[str, Run], rounds: int) -> tuple[dict[str, float], float]:
+def time_ratios(
+    floor: Run, ways: Mapping[str, Run], rounds: int, seconds: Callable[[Run], float] = cpu_seconds
+) -> tuple[dict[str, float], float]:
     """Measure ways against a floor that runs right beside each of them.
 
-    A round is: way, floor, way; way, floor, way; and so on, beginning with another way each time.
+    `seconds` tells how long one call takes, by default in CPU time. A round is: way, floor, way; way, floor, way; and
+    so on, beginning with another way each time.
 
     Returns
     -------
     dict of str to float
-        Each way's median CPU time, as a multiple of that of the floor beside it.
+        Each way's median time, as a multiple of that of the floor beside it.
     float
         The noise: the median difference of neighbouring floors, as a share of the floor.
     """
@@ -64,12 +67,12 @@ def time_ratios(floor: Run, ways: Mapping[str, Run], rounds: int) -> tuple[dict[
         first = number % len(ways)
         order = [*ways][first:] + [*ways][:first]
         for pair in (order[start : start + 2] for start in range(0, len(order), 2)):
-            times = {pair[0]: cpu_seconds(ways[pair[0]])}
-            floors.append(cpu_seconds(floor))
-            times |= {name: cpu_seconds(ways[name]) for name in pair[1:]}
+            times = {pair[0]: seconds(ways[pair[0]])}
+            floors.append(seconds(floor))
+            times |= {name: seconds(ways[name]) for name in pair[1:]}
             if number >= warm_up:
-                for name, seconds in times.items():
-                    ratios[name].append(seconds / floors[-1])
+                for name, taken in times.items():
+                    ratios[name].append(taken / floors[-1])
     differences = [abs(b / a - 1) for a, b in pairwise(floors)]
     return {name: statistics.median(values) for name, values in ratios.items()}, statistics.median(differences or [0])
 

@@ -49,16 +49,15 @@ def terminal_table(section: Section) -> Table:
 def page(sections: Sequence[Section], problems: Sequence[str], minutes: float) -> str:
     """Write the page."""
     parts = [
-        "# Performance",
         f"Written by `make bench` on {datetime.now(UTC):%Y-%m-%d}, in {minutes:.0f} minutes.",
         f"{machine()}. {versions()}.",
         "## Bars",
-        _bars(sections),
-        _missed(sections),
+        bars(sections),
+        missed(sections),
         *(["These could not be measured:", "\n".join(f"- {problem}" for problem in problems)] if problems else []),
         "## How it was measured",
         METHOD.rstrip(),
-        *(part for section in sections for part in (f"## {section.title}", section.lead, _markdown(section))),
+        *(part for section in sections for part in (f"## {section.title}", section.lead, markdown(section))),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -72,12 +71,12 @@ def machine() -> str:
     return f"{os.cpu_count()} cores of {model} ({capability}), {memory:.0f} GiB, {torch.get_num_threads()} threads"
 
 
-def versions() -> str:
+def versions(packages: Sequence[str] = PACKAGES) -> str:
     """Name the versions of what ran."""
-    return ", ".join([f"Python {platform.python_version()}", *(f"{name} {version(name)}" for name in PACKAGES)])
+    return ", ".join([f"Python {platform.python_version()}", *(f"{name} {version(name)}" for name in packages)])
 
 
-def _bars(sections: Sequence[Section]) -> str:
+def bars(sections: Sequence[Section]) -> str:
     """Count for each kind of bar how many were met, and give the number that is worst beside its bar."""
     lines = ["| | bar | met | worst |", "| --- | --- | --- | --- |"]
     for section in sections:
@@ -97,7 +96,8 @@ def _bar_line(section: Section, kind: str, held: Sequence[tuple[Result, Number]]
     return f"| {section.title}: {kind} | {bar} | {met} of {len(held)} | {worst.text} ({result.case}, {result.way}) |"
 
 
-def _missed(sections: Sequence[Section]) -> str:
+def missed(sections: Sequence[Section]) -> str:
+    """List the bars that were not met."""
     lines = [
         f"- {section.title}: {result.case}, {result.way}: {kind} {number.value:.3f} {number.unit}, "
         f"the bar is {number.bar_text}{f' ({result.note})' if result.note else ''}"
@@ -109,7 +109,7 @@ def _missed(sections: Sequence[Section]) -> str:
     return "\n".join(["Not met in this run:", "", *lines]) if lines else "All bars were met in this run."
 
 
-def _markdown(section: Section) -> str:
+def markdown(section: Section) -> str:
     """Write a section's table; a missed bar is bold."""
     header, rows = _grid(section, lambda text: f"**{text}**")
     lines = [header, ["---"] * len(header), *rows]

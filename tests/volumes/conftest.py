@@ -158,7 +158,7 @@ def repacked(path: Path, syntax: str, **tags: Any) -> Path:
     uid = UID(syntax)
     dataset.file_meta.TransferSyntaxUID = uid
     how = {"implicit_vr": uid.is_implicit_VR, "little_endian": uid.is_little_endian, "force_encoding": True}
-    dcmwrite(path, dataset, enforce_file_format=True, **how)
+    dcmwrite(path, dataset, **how)
     return path
 
 

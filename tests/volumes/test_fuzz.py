@@ -83,7 +83,8 @@ FILES = (
     *("SC_rgb_jpeg_dcmtk", "SC_rgb_small_odd_jpeg", "SC_rgb_rle_2frame", "SC_ybr_full_422_uncompressed"),
     *("SC_rgb_gdcm_KY", "SC_rgb_small_odd_big_endian", "JPEGLSNearLossless_16"),
 )
-ALL_TAGS = ("CT_small", "MR_small_implicit", "MR_small_RLE", "MR_small_bigendian", "enhanced", "SC_rgb_jpeg_dcmtk")
+SERIES = Path("98892001", "CT5N")
+ALL_TAGS = ("CT_small", "MR_small_implicit", "MR_small_RLE", "MR_small_bigendian", "enhanced", "SC_rgb_jpeg_dcmtk", "series")
 """Originals that are cut at each of their elements, and that each is left out of."""
 
 
@@ -102,9 +103,9 @@ class Place(NamedTuple):
 class Original:
     """The bytes of a file, and where its elements lie; those of a deflated file unpacked."""
 
-    def __init__(self, name: str, data: bytes, inside: str = "mutant.dcm") -> None:
-        self.name, self.inside = name, inside
-        """What the mutant is called in its folder."""
+    def __init__(self, name: str, data: bytes, written: str = "mutant.dcm", opened: str = "") -> None:
+        self.name, self.written, self.opened = name, written, opened or written
+        """What it is written as, and what is opened: that, or the folder of a series."""
         file = BytesIO(data)
         dataset = dcmread(file)
         syntax = dataset.file_meta.TransferSyntaxUID
@@ -193,8 +194,11 @@ def saved(dataset: Dataset) -> bytes:
 def originals() -> dict[str, Original]:
     made = {name: Original(name, (PYDICOM / f"{name}.dcm").read_bytes()) for name in FILES}
     made["enhanced"], made["palette"] = Original("enhanced", enhanced()), Original("palette", palette())
-    directory = (PYDICOM / "dicomdirtests" / "DICOMDIR").read_bytes()
-    made["DICOMDIR"] = Original("DICOMDIR", directory, inside="DICOMDIR")
+    scans = PYDICOM / "dicomdirtests"
+    made["monochrome1"] = Original("monochrome1", (scans / "77654033" / "CR1" / "6154").read_bytes())
+    made["DICOMDIR"] = Original("DICOMDIR", (scans / "DICOMDIR").read_bytes(), written="DICOMDIR")
+    slice_ = (scans / SERIES / "2392").read_bytes()
+    made["series"] = Original("series", slice_, written="series/2392", opened="series")
     return made
 
 
@@ -416,6 +420,8 @@ def plans(made: dict[str, Original]) -> list[tuple[Original, Callable[[Random], 
 def main(folder: Path, first: int, last: int) -> None:
     """Read some mutants, and write a line of JSON before and behind each."""
     made = originals()
+    for path in (Path("series"), SERIES):  # one for each, since a mutant takes the place of a slice
+        copytree(PYDICOM / "dicomdirtests" / SERIES, folder / path)
     whole = {name: read(original, original.data, folder)[1] for name, original in made.items()}
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     listed = plans(made)
@@ -437,8 +443,8 @@ def main(folder: Path, first: int, last: int) -> None:
 
 def read(original: Original, data: bytes, folder: Path) -> tuple[str, Volume | None]:
     """Read a mutant; give what is wrong with the way it ended, "" where nothing is, and the volume."""
-    path = folder / original.inside
-    original.write(path, data)
+    original.write(folder / original.written, data)
+    path = folder / original.opened
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         try:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from napari_gradcam.errors import GradCamError
 from napari_gradcam.progress import Progress
 from napari_gradcam.volumes.dicom.header import Header, read_header, walked_header
-from napari_gradcam.volumes.wording import listed
+from napari_gradcam.volumes.wording import listed, reason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -133,16 +133,31 @@ def _listed_by_directories(files: Sequence[tuple[Path, bool]]) -> tuple[list[tup
         if header is None:
             found.append((path, was_named))
             continue
-        for record in header.get("DirectoryRecordSequence") or ():
-            parts = record.get("ReferencedFileID")
-            if not parts:
-                continue
-            one = _inside(path.parent, [parts] if isinstance(parts, str) else list(parts))
+        for parts in _file_ids(header):
+            one = _inside(path.parent, parts)
             if one is None:
-                missing.append("“" + "/".join([parts] if isinstance(parts, str) else parts) + "”")
+                missing.append("“" + "/".join(parts) + "”")
             else:
                 found.append((one, False))
     return list(dict.fromkeys(found)), tuple(missing)
+
+
+def _file_ids(header: Header) -> list[list[str]]:
+    """List the files of a DICOMDIR, each by the parts of its path.
+
+    Raises
+    ------
+    GradCamError
+        If the list is damaged.
+    """
+    try:
+        records = header.get("DirectoryRecordSequence") or ()
+        listed = [record.get("ReferencedFileID") for record in records]
+        return [[parts] if isinstance(parts, str) else [str(part) for part in parts] for parts in listed if parts]
+    except Exception as error:  # pydicom reads records when they are asked for, and raises a dozen types on damaged ones
+        raise GradCamError(
+            f"“{header.path}” is damaged ({reason(error)}): give the folder that it lies in."
+        ) from error
 
 
 def _is_directory(path: Path) -> bool:

@@ -77,6 +77,8 @@ class Pixels(NamedTuple):
     length: int
     vr: str = "OW"
     """Tells how bytes are swapped in a big endian file, and nothing in others."""
+    fragments: int = 0
+    """How many there are of compressed pixels, the offset table among them; each picture has one or more."""
 
     @property
     def is_encapsulated(self) -> bool:
@@ -144,8 +146,9 @@ class Header:
 
     @property
     def sop_class(self) -> str:
-        """Name of the kind of object, "" where the file does not say."""
-        return UID(self.told("SOPClassUID")).name
+        """Name of the kind of object, "" where the file does not say; never what else a damaged file has there."""
+        uid = UID(self.told("SOPClassUID"))
+        return uid.name if uid.is_valid else ""
 
     def _converted(self, keyword: str) -> Any:
         if isinstance(self._source, Dataset):
@@ -184,7 +187,7 @@ def walked_header(path: Path) -> Header | None:
         size = os.fstat(file.fileno()).st_size
         header = _walked(path, file, size)
         if header is not None:
-            _check_whole(file, size, header.pixels)
+            header.pixels = _checked(file, size, header.pixels)
         return header
 
 
@@ -202,7 +205,7 @@ def read_header(path: Path) -> Header:
             header = _parsed(path)
             if header.pixels is None or not header.pixels.is_deflated:
                 with path.open("rb") as file:
-                    _check_whole(file, os.fstat(file.fileno()).st_size, header.pixels)
+                    header.pixels = _checked(file, os.fstat(file.fileno()).st_size, header.pixels)
     return header
 
 
@@ -295,22 +298,23 @@ def _syntax(path: Path, dataset: FileDataset) -> str:
     return str(ExplicitVRLittleEndian if little else ExplicitVRBigEndian)
 
 
-def _check_whole(file: BinaryIO, size: int, pixels: Pixels | None) -> None:
-    """Prove that the file is as long as its pixels; decoders make up what is missing."""
+def _checked(file: BinaryIO, size: int, pixels: Pixels | None) -> Pixels | None:
+    """Prove that the file is as long as its pixels, and count fragments; decoders make up what is missing."""
     if pixels is None:
-        return
+        return None
     if not pixels.is_encapsulated:
         missing = pixels.start + pixels.length - size
         if missing > 0:
             raise EOFError(f"{missing:,} bytes of its pixel data are missing")
-        return
-    at = pixels.start
+        return pixels
+    at, fragments = pixels.start, 0
     while True:
         file.seek(at)
         head = file.read(8)
         tag = head[:4]
         if tag == _FRAGMENTS_END:
-            return
+            return pixels._replace(fragments=fragments)
         if tag != _FRAGMENT or len(head) < 8:
             raise EOFError("its compressed pixel data have no end")
         at += 8 + int.from_bytes(head[4:], "little")
+        fragments += 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEG2000TransferSyntaxes, RLELossless
 
 from napari_gradcam.errors import GradCamError
+from napari_gradcam.volumes.dicom.codestream import size_of
 from napari_gradcam.volumes.dicom.header import Header, parsed
 from napari_gradcam.volumes.dicom.slices import COLORS, Slice, bits_of, frame_count, photometric_of
 from napari_gradcam.volumes.wording import reason
@@ -27,7 +28,10 @@ if TYPE_CHECKING:
     """Gives the place in the volume of the slice of a rank, where its numbers can be read as they are stored."""
 
 DECODERS = 2
-"""Pictures that are decoded at once."""
+"""Threads that read and decode."""
+
+BATCH = 8
+"""Pictures that are read as they are in one go, by one of them."""
 
 LARGEST_UNPROVEN = 1 << 28
 """A picture of more bytes than this must come from a thousandth of them at least, or it is a decompression bomb."""
@@ -61,24 +65,41 @@ def read_pictures(slices: Sequence[Slice], target: Target) -> Iterator[tuple[int
     GradCamError
         If the pixels of a file are damaged, or nothing installed can decode them.
     """
-    files: dict[Header, list[int]] = {}
-    for rank, one in enumerate(slices):
-        files.setdefault(one.header, []).append(rank)
     with ThreadPoolExecutor(DECODERS) as pool:
-        waiting: deque[tuple[int, Header, Any]] = deque()
-        for header, ranks in files.items():
-            frames = {slices[rank].frame: rank for rank in ranks}
-            if is_straight(header):
-                yield from _straight(header, frames, slices[ranks[0]], target)
-                continue
-            for frame, make in _makers(header, max(frames) + 1):
-                if frame not in frames:
-                    continue
-                waiting.append((frames[frame], header, pool.submit(make)))
-                if len(waiting) > DECODERS:
-                    yield _decoded(*waiting.popleft())
+        waiting: deque[Future[list[tuple[int, NDArray[Any]]]]] = deque()
+        begun = False
+        for job in _jobs(slices, target):
+            waiting.append(pool.submit(job))
+            # The first is waited for: it proves that there is a picture, and only then is there a place for others.
+            if not begun or len(waiting) > DECODERS:
+                yield from waiting.popleft().result()
+            begun = True
         while waiting:
-            yield _decoded(*waiting.popleft())
+            yield from waiting.popleft().result()
+
+
+def _jobs(slices: Sequence[Slice], target: Target) -> Iterator[Callable[[], list[tuple[int, NDArray[Any]]]]]:
+    """Give the work in pieces: a few pictures that are read as they are, or one that is decoded."""
+    files: dict[Header, dict[int, int]] = {}
+    for rank, one in enumerate(slices):
+        files.setdefault(one.header, {})[one.frame] = rank
+    batch: list[tuple[Header, int, int, NDArray[Any]]] = []
+    for header, frames in files.items():
+        if not is_straight(header):
+            for frame, make in _makers(header, max(frames) + 1):
+                if frame in frames:
+                    yield partial(_decoded, frames[frame], header, make)
+            continue
+        for frame, rank in frames.items():
+            one, place = slices[rank], target(rank)
+            batch.append(
+                (header, frame, rank, np.empty((one.rows, one.columns), one.stored) if place is None else place)
+            )
+            if place is None or len(batch) == BATCH:
+                yield partial(_straight, batch)
+                batch = []
+    if batch:
+        yield partial(_straight, batch)
 
 
 def is_straight(header: Header) -> bool:
@@ -101,19 +122,21 @@ def _frame_bytes(header: Header, frames: int = 1) -> int:
     return (frames * int(header.get("Rows")) * int(header.get("Columns")) * bits + 7) // 8
 
 
-def _straight(header: Header, frames: dict[int, int], one: Slice, target: Target) -> Iterator[tuple[int, NDArray[Any]]]:
-    assert header.pixels is not None
-    size, shape = _frame_bytes(header), (one.rows, one.columns)
-    try:
-        with header.path.open("rb", buffering=0) as file:
-            for frame, rank in frames.items():
-                place = target(rank)
-                stored = np.empty(shape, one.stored) if place is None else place
-                file.seek(header.pixels.start + frame * size)
-                _fill(file, stored)
-                yield rank, _stored_bits(header, stored)
-    except OSError as error:
-        raise GradCamError(f"“{header.path}” cannot be read ({error.strerror or error}): check the file.") from error
+def _straight(batch: Sequence[tuple[Header, int, int, NDArray[Any]]]) -> list[tuple[int, NDArray[Any]]]:
+    """Read pictures into the arrays that are given for them."""
+    read = []
+    for header, frame, rank, place in batch:
+        assert header.pixels is not None
+        try:
+            with header.path.open("rb", buffering=0) as file:
+                file.seek(header.pixels.start + frame * _frame_bytes(header))
+                _fill(file, place)
+        except OSError as error:
+            raise GradCamError(
+                f"“{header.path}” cannot be read ({error.strerror or error}): check the file."
+            ) from error
+        read.append((rank, _stored_bits(header, place)))
+    return read
 
 
 def _fill(file: Any, stored: NDArray[Any]) -> None:
@@ -162,7 +185,7 @@ def _native(header: Header, decoder: Decoder, frames: int) -> Iterator[tuple[int
     """Decode what is not compressed one after another: big endian, deflated, single bits, colours."""
     pixels = header.pixels
     assert pixels is not None
-    _, bits, high = bits_of(header)
+    allocated, bits, high = bits_of(header)
     if high != bits - 1:
         raise ValueError(f"its numbers of {bits} bits end at bit {high}")
     expected = _frame_bytes(header, frame_count(header))
@@ -170,6 +193,9 @@ def _native(header: Header, decoder: Decoder, frames: int) -> Iterator[tuple[int
         expected = expected * 2 // 3
     if pixels.length < expected:
         raise EOFError(f"{expected:,} bytes are needed and {pixels.length:,} are there")
+    if allocated == 1 and header.syntax in _LITTLE_ENDIAN:
+        yield from _single_bits(header, frames)
+        return
     source: Any = parsed(header.path) if pixels.is_deflated else header.path.open("rb")
     try:
         options = {} if pixels.is_deflated else _options(header)
@@ -184,6 +210,23 @@ def _native(header: Header, decoder: Decoder, frames: int) -> Iterator[tuple[int
     finally:
         if not pixels.is_deflated:
             source.close()
+
+
+def _single_bits(header: Header, frames: int) -> Iterator[tuple[int, Callable[[], NDArray[Any]]]]:
+    """Unpack bits, those of a picture behind those of another, the lowest of a byte first (PS3.5, section 8.1.1).
+
+    pydicom 3.0 loses bits of a picture that begins inside of a byte.
+    """
+    assert header.pixels is not None
+    shape = int(header.get("Rows")), int(header.get("Columns"))
+    size = shape[0] * shape[1]
+    with header.path.open("rb") as file:
+        for frame in range(frames):
+            first = frame * size
+            file.seek(header.pixels.start + first // 8)
+            data = np.frombuffer(file.read((first % 8 + size + 7) // 8), np.uint8)
+            bits = np.unpackbits(data, bitorder="little")[first % 8 :][:size]
+            yield frame, partial(_finished, header, bits.reshape(shape))
 
 
 def _encapsulated(header: Header, decoder: Decoder, frames: int) -> Iterator[tuple[int, Callable[[], NDArray[Any]]]]:
@@ -203,6 +246,7 @@ def _encapsulated(header: Header, decoder: Decoder, frames: int) -> Iterator[tup
             if data is None:
                 raise EOFError("it holds fewer pictures than it says")
             _refuse_bomb(header, len(data))
+            _refuse_other_size(header, data)
             yield frame, partial(_decode, header, decoder, data, options)
 
 
@@ -212,20 +256,30 @@ def _refuse_bomb(header: Header, encoded: int) -> None:
         raise EOFError(f"{encoded:,} bytes cannot be a picture of {size:,}")
 
 
+def _refuse_other_size(header: Header, data: bytes) -> None:
+    size, said = size_of(data), (int(header.get("Rows")), int(header.get("Columns")))
+    if size is not None and (size.rows, size.columns) != said:
+        raise ValueError(f"its picture has {size.rows} rows and {size.columns} columns, and the file says {said}")
+    if size is not None and size.samples != int(header.get("SamplesPerPixel", 1)):
+        raise ValueError(f"its picture has {size.samples} numbers per pixel")
+
+
 def _decode(header: Header, decoder: Decoder, data: bytes, options: dict[str, Any]) -> NDArray[Any]:
     source, how = encapsulate([data], has_bot=False), {"raw": not _in_color(header), **options}
     best = _BEST.get(UID(header.syntax), "")
     if best in decoder.available_plugins and len(decoder.available_plugins) > 1:
         try:
             return _finished(header, decoder.as_array(source, index=0, decoding_plugin=best, **how)[0])
-        except Exception:  # another may know what this one does not
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:  # another may know what this one does not; a panic of Rust's is no Exception
             how["decoding_plugin"] = next(one for one in decoder.available_plugins if one != best)
     return _finished(header, decoder.as_array(source, index=0, **how)[0])
 
 
-def _decoded(rank: int, header: Header, made: Any) -> tuple[int, NDArray[Any]]:
+def _decoded(rank: int, header: Header, make: Callable[[], NDArray[Any]]) -> list[tuple[int, NDArray[Any]]]:
     try:
-        return rank, made.result()
+        return [(rank, make())]
     except Exception as error:  # the decoders raise a dozen types on damaged data
         raise _damaged(header, error) from error
 

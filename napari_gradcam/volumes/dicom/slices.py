@@ -230,6 +230,8 @@ def _frames(header: Header) -> Iterator[_Groups]:
     """Give each frame's functional groups (PS3.3 C.7.6.16); of a classic image, the image itself."""
     per_frame = header.get("PerFrameFunctionalGroupsSequence")
     count = frame_count(header)
+    if not 1 <= count <= _most_frames(header):
+        raise GradCamError(f"“{header.path}” says {count:,} frames and cannot hold them: copy or export it again.")
     if not per_frame:
         for _ in range(count):
             yield _Groups((header,), classic=True, placed=count == 1)
@@ -239,6 +241,15 @@ def _frames(header: Header) -> Iterator[_Groups]:
     shared = header.get("SharedFunctionalGroupsSequence") or ()
     for own in per_frame:
         yield _Groups((own, *shared[:1]), classic=False)
+
+
+def _most_frames(header: Header) -> int:
+    """Give how many pictures the pixels of a file can be at most, before a number in the header is believed."""
+    pixels = header.pixels
+    if pixels is None or pixels.is_encapsulated:
+        return pixels.fragments if pixels else 1
+    bits = int(header.get("Rows")) * int(header.get("Columns")) * int(header.get("BitsAllocated") or 1)
+    return max(pixels.length * 8 // bits, 1)  # one that is too short is refused when it is read
 
 
 @dataclass(frozen=True)
