@@ -69,6 +69,8 @@ def worth_notices(
             "What the network read is the same everywhere, so its answer is that to an empty picture and says nothing "
             "of this scan."
         )
+    if volume.color is not None:
+        notices.append("The scan is in colours; the network read their brightness.")
     filled, unseen = _shares(volume, fields)
     if filled < LEAST_SCAN:
         notices.append(

@@ -304,6 +304,15 @@ def test_every_coarse_layer_of_several_is_told_of() -> None:
 # What it is worth
 
 
+def test_colours_are_said_to_be_read_as_brightness() -> None:
+    grey = scan(np.eye(3))
+    colored = Volume(grey.array, grey.affine, color=np.zeros((*grey.shape, 3), dtype=np.uint8))
+    classifier = finder(3, ResizeWithPadOrCrop((64, 52, 44)))
+    said = "The scan is in colours; the network read their brightness."
+    assert said in explain(colored, classifier, "finding").notices
+    assert said not in explain(grey, classifier, "finding").notices
+
+
 def test_padding_that_drowns_the_scan_is_said() -> None:
     small = Volume(scan(np.eye(3)).array[30:36, 20:26, 20:26], np.eye(4))
     result = explain(small, finder(3, ResizeWithPadOrCrop((32, 32, 32))))

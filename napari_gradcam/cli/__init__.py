@@ -153,7 +153,7 @@ def info(
     ] = False,
 ) -> None:
     """List the scans of a file, folder or archive, and what a reader saw: grid, spacing, orientation, notices."""
-    from napari_gradcam.cli.info import print_scans
+    from napari_gradcam.cli.scans import print_scans
 
     print_scans(scan, series, personal=personal)
 

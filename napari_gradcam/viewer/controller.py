@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from napari.layers import Image
+from napari.layers import Image, Layer
 from napari.utils.notifications import notification_manager
 
 from napari_gradcam.errors import GradCamError
@@ -18,6 +18,7 @@ from napari_gradcam.viewer import readout, steps
 from napari_gradcam.viewer.contract import Choice, DockView, Job, Jobs, Steps, Tone, choices_of
 from napari_gradcam.viewer.layers import is_overlay, is_scan_of, may_be_scan, read_layer, scan_of_reader
 from napari_gradcam.viewer.look import Look
+from napari_gradcam.viewer.opening import Cancelled, open_scans
 from napari_gradcam.viewer.overlay import HeatMapOverlay
 from napari_gradcam.viewer.planes import go_to, plane_in_sight, show_plane
 
@@ -181,7 +182,15 @@ class Controller:
         self._show_classes()
 
     def _on_scan_opened(self, path: Path) -> None:
-        self._viewer.open(str(path), plugin="napari-gradcam")
+        try:
+            opened = open_scans(str(path))
+        except Cancelled:
+            return
+        except GradCamError as error:
+            self._dock.say(str(error), Tone.ERROR)
+            return
+        for data in opened:
+            self._viewer.add_layer(Layer.create(*data))
 
     def _on_model(self, model: str) -> None:
         self._wanted = self._wanted._replace(model=model, target=DEFAULT, layer=DEFAULT)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import shutil
 import zipfile
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING
+from weakref import finalize
 
 from napari_gradcam.errors import GradCamError
 from napari_gradcam.progress import Progress
@@ -23,7 +24,7 @@ def is_zip(path: Path) -> bool:
     """Tell by content whether a file is a zip archive."""
     try:
         with path.open("rb") as file:
-            return file.read(4) in (b"PK\x03\x04", b"PK\x05\x06") and zipfile.is_zipfile(path)
+            return file.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
     except OSError:
         return False
 
@@ -41,8 +42,9 @@ class Unpacked:
 
     def __init__(self, archive: Path) -> None:
         self.archive = archive
-        self._temporary = TemporaryDirectory(prefix="napari-gradcam-", ignore_cleanup_errors=True)
-        self.folder = Path(self._temporary.name, archive.name)
+        temporary = mkdtemp(prefix="napari-gradcam-")
+        finalize(self, shutil.rmtree, temporary, ignore_errors=True)
+        self.folder = Path(temporary, archive.name)
 
     def renamed(self, text: str) -> str:
         """Write the archive's own path in place of the folder's."""

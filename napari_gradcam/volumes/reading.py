@@ -102,7 +102,8 @@ def find_scans_steps(path: Paths) -> Steps[Catalogue]:
     except GradCamError as error:
         raise GradCamError(unpacked.renamed(str(error))) from error
     scans = tuple(_packed(scan, unpacked) for scan in catalogue.scans)
-    return replace(catalogue, label=unpacked.renamed(catalogue.label), scans=scans)
+    notices = tuple(unpacked.renamed(notice) for notice in catalogue.notices)
+    return Catalogue(unpacked.renamed(catalogue.label), scans, notices)
 
 
 def choose(catalogue: Catalogue, wanted: int | str | None) -> tuple[Scan, tuple[str, ...]]:
@@ -143,7 +144,7 @@ def _images(scans: Sequence[Scan], kind: str) -> int:
 
 def _named(catalogue: Catalogue, wanted: int | str) -> Scan:
     scans = catalogue.scans
-    if isinstance(wanted, int) or wanted.isdigit():
+    if isinstance(wanted, int) or wanted.isdecimal():
         number = int(wanted)
         if not 1 <= number <= len(scans):
             raise GradCamError(f"{catalogue.label} holds {len(scans)} scans: there is no number {number}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -24,7 +25,13 @@ def reason(error: Exception) -> str:
     if not lines:
         return type(error).__name__
     said = lines[-1] if lines[0].endswith(":") else " ".join(lines)
-    return said.split(". ")[0].rstrip(".")
+    return printable(re.split(r"\. (?=[A-Z])", said)[0].rstrip("."))
+
+
+def printable(text: str) -> str:
+    """Give a text of a file on one line, without what is no letter: a terminal would obey it."""
+    line = " ".join(text.split())
+    return line if line.isprintable() else "".join(letter for letter in line if letter.isprintable())
 
 
 def percent(part: int, whole: int) -> str:

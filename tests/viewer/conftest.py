@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from napari_gradcam.viewer.contract import Job
 
 HERE = Path(__file__).parent
-ON_SCREEN = {"test_jobs.py", "test_dock.py", "test_walks.py"}
+ON_SCREEN = {"test_jobs.py", "test_dock.py", "test_opening.py", "test_walks.py"}
 """These open Qt windows."""
 
 LPS = np.array([[-2.0, 0, 0, 40], [0, -2, 0, 60], [0, 0, 3, -30], [0, 0, 0, 1]])

@@ -25,7 +25,7 @@ from pydicom.uid import (
     UltrasoundMultiFrameImageStorage,
 )
 
-from napari_gradcam import read_volume
+from napari_gradcam import GradCamError, read_volume
 from napari_gradcam.volumes.dicom.header import read_header
 from napari_gradcam.volumes.dicom.pixels import is_straight
 from napari_gradcam.volumes.reading import find_scans
@@ -572,7 +572,7 @@ def test_damage_inside_of_a_compressed_picture_is_a_sentence_or_no_matter(series
     assert all(ends)
 
 
-@pytest.mark.parametrize("syntax", [JPEG2000Lossless, JPEGLSLossless, RLELossless])
+@pytest.mark.parametrize("syntax", [JPEG2000Lossless, RLELossless])
 def test_half_a_compressed_picture_is_refused(series, refused, syntax):
     path = series.slice(everything("u2", (40, 36)), PLACE)
     dataset = dcmread(path)

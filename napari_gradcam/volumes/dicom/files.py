@@ -154,10 +154,10 @@ def _file_ids(header: Header) -> list[list[str]]:
         records = header.get("DirectoryRecordSequence") or ()
         listed = [record.get("ReferencedFileID") for record in records]
         return [[parts] if isinstance(parts, str) else [str(part) for part in parts] for parts in listed if parts]
-    except Exception as error:  # pydicom reads records when they are asked for, and raises a dozen types on damaged ones
-        raise GradCamError(
-            f"“{header.path}” is damaged ({reason(error)}): give the folder that it lies in."
-        ) from error
+    except (
+        Exception
+    ) as error:  # pydicom reads records when they are asked for, and raises a dozen types on damaged ones
+        raise GradCamError(f"“{header.path}” is damaged ({reason(error)}): give the folder that it lies in.") from error
 
 
 def _is_directory(path: Path) -> bool:
@@ -167,7 +167,7 @@ def _is_directory(path: Path) -> bool:
 def _inside(folder: Path, parts: Sequence[str]) -> Path | None:
     """Find a file of a medium, whose names may have become small letters; nothing outside of the folder."""
     for part in parts:
-        if part in ("", ".", "..") or "/" in part or "\\" in part:
+        if part in ("", ".", "..") or set("/\\:") & set(part):
             return None
         here = next((folder / name for name in (part, part.lower(), part.upper()) if (folder / name).exists()), None)
         if here is None:

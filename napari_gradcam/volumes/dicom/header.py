@@ -25,7 +25,7 @@ from pydicom.uid import (
 
 from napari_gradcam.errors import GradCamError
 from napari_gradcam.volumes.dicom.walk import PIXELS, UNDEFINED, Element, tags_of, walk
-from napari_gradcam.volumes.wording import reason
+from napari_gradcam.volumes.wording import printable, reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -131,7 +131,7 @@ class Header:
         return self._source
 
     def same(self, tags: Sequence[int]) -> tuple[Element | None, ...] | None:
-        """Give elements as they are stored, to tell at once that headers are alike; None where pydicom read this one."""
+        """Give elements as they are stored, to tell at once that headers are alike; None where pydicom read it."""
         if isinstance(self._source, Dataset):
             return None
         return tuple(map(self._source.get, tags))
@@ -140,7 +140,7 @@ class Header:
         """Give a value that only describes, on one line; "" where it is missing or damaged."""
         try:
             value = self.get(keyword)
-            return "" if value is None else " ".join(str(value).split())
+            return "" if value is None else printable(str(value))
         except Exception:  # pydicom converts a value when it is asked for, and raises any type on a damaged one
             return ""
 

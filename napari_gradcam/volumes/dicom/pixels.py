@@ -17,7 +17,7 @@ from napari_gradcam.errors import GradCamError
 from napari_gradcam.volumes.dicom.codestream import size_of
 from napari_gradcam.volumes.dicom.header import Header, parsed
 from napari_gradcam.volumes.dicom.slices import COLORS, Slice, bits_of, frame_count, photometric_of
-from napari_gradcam.volumes.wording import reason
+from napari_gradcam.volumes.wording import printable, reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -169,7 +169,7 @@ def _makers(header: Header, frames: int) -> Iterator[tuple[int, Callable[[], NDA
         decoder = get_decoder(header.syntax)
         if not decoder.is_available:
             raise GradCamError(
-                f"“{header.path}” is compressed as {UID(header.syntax).name}, which nothing installed here can decode: "
+                f"“{header.path}” is compressed as {_packing(header)}, which nothing installed here can decode: "
                 "export it uncompressed."
             )
         yield from (_encapsulated if header.pixels and header.pixels.is_encapsulated else _native)(
@@ -286,9 +286,13 @@ def _decoded(rank: int, header: Header, make: Callable[[], NDArray[Any]]) -> lis
 
 def _damaged(header: Header, error: Exception) -> GradCamError:
     return GradCamError(
-        f"The pixel data of “{header.path}”, {UID(header.syntax).name}, cannot be decoded ({reason(error)}): copy or "
+        f"The pixel data of “{header.path}”, {_packing(header)}, cannot be decoded ({reason(error)}): copy or "
         "export it again."
     )
+
+
+def _packing(header: Header) -> str:
+    return printable(UID(header.syntax).name)
 
 
 def _options(header: Header) -> dict[str, Any]:
@@ -317,10 +321,9 @@ def _in_color(header: Header) -> bool:
 
 def _finished(header: Header, picture: NDArray[Any]) -> NDArray[Any]:
     """Look values up in the tables of the file, and bring colours to bytes."""
-    shape = int(header.get("Rows")), int(header.get("Columns"))
-    if picture.shape[:2] != shape:
+    photometric, shape = photometric_of(header), (int(header.get("Rows")), int(header.get("Columns")))
+    if picture.shape != (shape if photometric not in COLORS or photometric == "PALETTE COLOR" else (*shape, 3)):
         raise ValueError(f"a picture of {' × '.join(map(str, picture.shape))} pixels, and the file says {shape}")
-    photometric = photometric_of(header)
     if photometric == "PALETTE COLOR":
         picture = apply_color_lut(picture, header.dataset)
         bits = picture.dtype.itemsize * 8

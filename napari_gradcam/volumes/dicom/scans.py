@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import filecmp
+import re
 import warnings
 from collections import defaultdict
 from contextlib import contextmanager
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
     from napari_gradcam.progress import Steps
     from napari_gradcam.volumes.dicom.header import Header
+
+_NO_LETTERS = re.compile(r"[\W_]+")
+"""What stands between the words of a name: ^ and =, and in files that break the rules anything else."""
 
 _LAY = {
     "HFP": "prone",
@@ -131,8 +135,20 @@ def _series(header: Header, patient: int, study: int) -> Series:
 
 def _impersonal(text: str, person: Person) -> str:
     """Give a text, "" where it holds a part of the patient's name, ID or birth date."""
-    private = [*person.name.replace("^", " ").split(), person.identifier, person.born]
-    return "" if any(len(part) > 2 and part.casefold() in text.casefold() for part in private) else text
+    said = text.casefold()
+    words, digits = set(_NO_LETTERS.split(said)), re.sub(r"\D", "", said)
+    private = [*re.findall(r"\d{4,}", person.identifier), person.identifier.casefold()]
+    for part in _NO_LETTERS.split(person.name.casefold()):
+        # Two Latin letters are too many other things to be looked for within words.
+        if len(part) > 2 or not part.isascii():
+            private.append(part)
+        elif len(part) == 2 and part in words:
+            return ""
+    if len(born := re.sub(r"\D", "", person.born)) == 8:
+        year, month, day = born[:4], born[4:6], born[6:]
+        if any(date in digits for date in (born, day + month + year, month + day + year)):
+            return ""
+    return "" if any(len(part) > 2 - (not part.isascii()) and part in said for part in private) else text
 
 
 def _name(series: Series, headers: Sequence[Header]) -> str:
@@ -176,8 +192,10 @@ def _scans_of_series(headers: Sequence[Header], series: Series, aside: str, labe
     except GradCamError as error:
         yield refused(error, headers)
         return
-    for pile in piles:
-        title = ", ".join((name, *pile.told_apart))
+    for number, pile in enumerate(piles, start=1):
+        # A file that is called after the patient is called by its number.
+        apart = (_impersonal(what, series.person) or f"number {number}" for what in pile.told_apart)
+        title = ", ".join((name, *apart))
         where = label if len(piles) == 1 else f"“{title}” in {label}"
         try:
             yield _scan(pile, title, where, series, aside, notices)

@@ -14,7 +14,7 @@ from napari_gradcam.volumes.dicom.header import KEYWORDS, Header
 from napari_gradcam.volumes.dicom.walk import tags_of
 from napari_gradcam.volumes.values import Scaling
 from napari_gradcam.volumes.volume import Window
-from napari_gradcam.volumes.wording import reason
+from napari_gradcam.volumes.wording import printable, reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -214,7 +214,9 @@ def _refuse_what_is_no_slice(header: Header) -> None:
         if samples != (1 if photometric == "PALETTE COLOR" else 3):
             raise GradCamError(f"“{path}” gives {samples} numbers per pixel for {photometric}: export it again.")
     elif photometric not in ("MONOCHROME1", "MONOCHROME2"):
-        raise GradCamError(f"“{path}” does not say how grey is stored (it says “{photometric}”): export it again.")
+        raise GradCamError(
+            f"“{path}” does not say how grey is stored (it says “{printable(photometric)}”): export it again."
+        )
     elif samples != 1:
         raise GradCamError(f"“{path}” gives {samples} numbers per pixel for one grey: export it again.")
     if int(header.get("Rows") or 0) < 1 or int(header.get("Columns") or 0) < 1:

@@ -58,7 +58,7 @@ def piles_of(slices: Sequence[Slice]) -> list[Pile]:
             loose[one.header.path].append(one)
     several = len(loose) + len(piles) > 1
     return piles + [
-        Pile(tuple(pictures), (f"picture {pictures[0].label.split(' of ')[-1]}",) if several else (), pictures=True)
+        Pile(tuple(pictures), (f"picture “{pictures[0].header.path.name}”",) if several else (), pictures=True)
         for pictures in loose.values()
     ]
 
