@@ -180,23 +180,25 @@ def test_a_damaged_file_is_a_problem_in_its_own_folder_alone(series, stored):
 
 @pytest.fixture
 def medium(tmp_path, series, stored):
-    """A medium of one series, with its DICOMDIR."""
+    """Write a medium of one series, with its DICOMDIR."""
     files = FileSet()
     with quiet():
-        for path in series.stack(stored, EVENLY, StudyDate="", StudyTime="", StudyID="1", SeriesNumber=1,
+        for path in series.stack(stored, EVENLY, StudyDate="20240101", StudyTime="0930", StudyID="1", SeriesNumber=1,
                                  StudyInstanceUID=generate_uid(), InstanceNumber=1):  # fmt: skip
             files.add(path)
         files.write(tmp_path / "medium")
+    files._tmpdir.cleanup()  # what pydicom leaves to the garbage collector, it warns about
     return tmp_path / "medium"
 
 
 def pretend(directory: Path, change) -> None:
     """Write a DICOMDIR again, its paths changed."""
     dataset = dcmread(directory)
-    for record in dataset.DirectoryRecordSequence:
-        if "ReferencedFileID" in record:
-            record.ReferencedFileID = change(list(record.ReferencedFileID))
-    dataset.save_as(directory)
+    with quiet():
+        for record in dataset.DirectoryRecordSequence:
+            if "ReferencedFileID" in record:
+                record.ReferencedFileID = change(list(record.ReferencedFileID))
+        dataset.save_as(directory)
 
 
 def test_a_dicomdir_stands_for_the_files_that_it_lists(medium, stored):
@@ -377,7 +379,7 @@ def test_an_encrypted_archive_is_refused(tmp_path, series, stored, refused):
     refused(archive, f"“{archive}” is encrypted", "password")
 
 
-@pytest.mark.parametrize("name", ["../evil.dcm", "/evil.dcm", "a/../../evil.dcm", "..\\evil.dcm"])
+@pytest.mark.parametrize("name", ["../evil.dcm", "/evil.dcm", "a/../../evil.dcm", "a\\..\\evil.dcm"])
 def test_no_member_leaves_the_folder_it_is_unpacked_into(tmp_path, series, stored, monkeypatch, name):
     unpacked = tmp_path / "temporary"
     unpacked.mkdir()
@@ -452,7 +454,7 @@ def test_a_folder_called_after_the_patient_gives_no_name(series, stored):
     assert read_volume(series.folder).name == "MR"
     single = paths[0].rename(paths[0].with_name("19700101.dcm"))
     assert read_volume(single).name == "MR"
-    assert private(told(find_scans(series.folder)), series.folder, single) == []
+    assert private(told(find_scans(series.folder)), single, series.folder) == []
 
 
 def test_files_called_after_the_patient_name_no_layer(series, stored):
@@ -507,13 +509,17 @@ def same(one: headers.Header, other: headers.Header) -> list[str]:
     return differing + [name for name in ("syntax", "pixels") if getattr(one, name) != getattr(other, name)]
 
 
+def walk(path: Path) -> headers.Header | None:
+    with path.open("rb", buffering=0) as file:
+        return headers._walked(path, file, path.stat().st_size)
+
+
 def walk_all(files) -> int:
     """Count the files that are walked, and prove that each is read as pydicom reads it."""
     walked = 0
     with quiet():
         for path in files:
-            with path.open("rb") as file:
-                header = headers._walked(path, file, path.stat().st_size)
+            header = walk(path)
             if header is not None:
                 walked += 1
                 assert (path.name, same(header, headers._parsed(path))) == (path.name, [])
@@ -522,12 +528,12 @@ def walk_all(files) -> int:
 
 def test_the_walk_reads_pydicoms_files_as_pydicom_does(pydicom_file):
     root = pydicom_file("CT_small.dcm").parents[1]
-    assert walk_all(path for path in sorted(root.rglob("*")) if path.is_file()) >= 90
+    assert walk_all(path for path in sorted(root.rglob("*")) if path.is_file()) >= 100
 
 
 def test_the_walk_reads_real_files_as_pydicom_does(awkward):
     files = [path for path in sorted(awkward.rglob("*")) if path.is_file() and not path.name.endswith(".nii.gz")]
-    assert walk_all(files) >= 60
+    assert walk_all(files) >= 48
 
 
 def test_the_walk_reads_the_sample_scan_as_pydicom_does():
@@ -545,18 +551,15 @@ def test_the_walk_reads_names_in_any_letters(series, stored, charset):
         SeriesDescription="" if charset == "ISO_IR 13" else "Tête" if charset in ("ISO_IR 100", "ISO_IR 192") else "x",
     )  # fmt: skip
     assert walk_all([path]) == 1
-    with path.open("rb") as file:
-        assert str(headers._walked(path, file, path.stat().st_size).get("PatientName")) == text
+    assert str(walk(path).get("PatientName")) == text
 
 
 def test_a_file_cut_anywhere_is_walked_as_pydicom_reads_it_or_not_at_all(series, stored):
     path = series.slice(stored[0], EVENLY[0])
     whole = path.read_bytes()
-    with path.open("rb") as file:
-        assert headers._walked(path, file, len(whole)).syntax == ExplicitVRLittleEndian
+    assert walk(path).syntax == ExplicitVRLittleEndian
     end = headers.read_header(path).pixels.start
     for length in range(132, end, 7):
         path.write_bytes(whole[:length])
-        with path.open("rb") as file:
-            header = headers._walked(path, file, length)
+        header = walk(path)
         assert header is None or header.pixels is None

@@ -137,7 +137,9 @@ def _impersonal(text: str, person: Person) -> str:
     """Give a text, "" where it holds a part of the patient's name, ID or birth date."""
     said = text.casefold()
     words, digits = set(_NO_LETTERS.split(said)), re.sub(r"\D", "", said)
-    private = [*re.findall(r"\d{4,}", person.identifier), person.identifier.casefold()]
+    private = re.findall(r"\d{4,}", person.identifier)
+    if len(person.identifier) > 2:
+        private.append(person.identifier.casefold())
     for part in _NO_LETTERS.split(person.name.casefold()):
         # Two Latin letters are too many other things to be looked for within words.
         if len(part) > 2 or not part.isascii():
@@ -148,7 +150,7 @@ def _impersonal(text: str, person: Person) -> str:
         year, month, day = born[:4], born[4:6], born[6:]
         if any(date in digits for date in (born, day + month + year, month + day + year)):
             return ""
-    return "" if any(len(part) > 2 - (not part.isascii()) and part in said for part in private) else text
+    return "" if any(part in said for part in private) else text
 
 
 def _name(series: Series, headers: Sequence[Header]) -> str:
