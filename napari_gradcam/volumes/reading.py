@@ -206,7 +206,8 @@ def _found(paths: Sequence[Path]) -> Steps[Catalogue]:
     notices: tuple[str, ...] = ()
     if others:
         from napari_gradcam.volumes.dicom.files import find_images
-        from napari_gradcam.volumes.dicom.scans import quiet, scans_of
+        from napari_gradcam.volumes.dicom.header import quiet
+        from napari_gradcam.volumes.dicom.scans import scans_of
 
         with quiet():
             found = yield from find_images(others)

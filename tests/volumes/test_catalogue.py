@@ -187,7 +187,7 @@ def medium(tmp_path, series, stored):
                                  StudyInstanceUID=generate_uid(), InstanceNumber=1):  # fmt: skip
             files.add(path)
         files.write(tmp_path / "medium")
-    files._tmpdir.cleanup()  # what pydicom leaves to the garbage collector, it warns about
+    files._stage["t"].cleanup()  # what pydicom leaves to the garbage collector, it warns about
     return tmp_path / "medium"
 
 

@@ -104,11 +104,14 @@ class Place(NamedTuple):
 
 
 class Original:
-    """The bytes of a file, and where its elements lie; those of a deflated file unpacked."""
+    """The bytes of a file, and where its elements lie; those of a deflated file unpacked, those of an archive unknown."""
 
     def __init__(self, name: str, data: bytes, written: str = "mutant.dcm", opened: str = "") -> None:
         self.name, self.written, self.opened = name, written, opened or written
         """What it is written as, and what is opened: that, or the folder of a series."""
+        self.data, self.places, self.pixels, self.deflated = data, [], None, False
+        if data[:2] == b"PK":
+            return
         file = BytesIO(data)
         dataset = dcmread(file)
         syntax = dataset.file_meta.TransferSyntaxUID
@@ -126,8 +129,8 @@ class Original:
         self.places += _places(file, implicit=self.implicit, little=self.little)
         self.pixels = next((one for one in self.places if one.tag == PIXELS), None)
 
-    def write(self, path: Path, data: bytes) -> None:
-        if self.deflated:
+    def write(self, path: Path, data: bytes, packed: bool) -> None:
+        if self.deflated and not packed:
             pack = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
             data = data[: self.meta] + pack.compress(data[self.meta :]) + pack.flush()
         path.write_bytes(data)
@@ -194,6 +197,14 @@ def saved(dataset: Dataset) -> bytes:
     return file.getvalue()
 
 
+def zipped(files: dict[str, bytes]) -> bytes:
+    file = BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in sorted(files.items()):
+            archive.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)
+    return file.getvalue()
+
+
 def originals() -> dict[str, Original]:
     made = {name: Original(name, (PYDICOM / f"{name}.dcm").read_bytes()) for name in FILES}
     made["enhanced"], made["palette"] = Original("enhanced", enhanced()), Original("palette", palette())
@@ -202,6 +213,7 @@ def originals() -> dict[str, Original]:
     made["DICOMDIR"] = Original("DICOMDIR", (scans / "DICOMDIR").read_bytes(), written="DICOMDIR")
     slice_ = (scans / SERIES / "2392").read_bytes()
     made["series"] = Original("series", slice_, written="series/2392", opened="series")
+    made["archive"] = Original("archive", zipped({path.name: path.read_bytes() for path in (scans / SERIES).iterdir()}))
     return made
 
 
@@ -214,6 +226,8 @@ class Mutant(NamedTuple):
     kind: str
     expected: str
     data: bytes
+    packed: bool = False
+    """Whether the bytes are those of the file, also where the original is deflated."""
 
 
 SAME, PLACED, VOLUME = "same", "placed", "a volume"
@@ -396,6 +410,36 @@ def inner_left_out(original: Original, random: Random) -> Mutant:
     return Mutant(f"without {tag} inside", VOLUME, file.getvalue())
 
 
+def damaged_archive(original: Original, random: Random) -> Mutant:
+    data = bytearray(original.data)
+    at = [random.randrange(random.choice([0, len(data) - 400]), len(data)) for _ in range(random.randint(1, 3))]
+    for byte in at:
+        data[byte] ^= 1 << random.randrange(8)
+    return Mutant(f"flipped bits at {at}", SAME, bytes(data))
+
+
+def deflated_bomb(original: Original, size: int) -> Mutant:
+    """So many MiB of zeros behind the header, one byte for a thousand."""
+    pack = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    assert original.pixels is not None
+    head = pack.compress(original.data[original.meta : original.pixels.end]) + pack.flush(zlib.Z_FULL_FLUSH)
+    block = pack.compress(bytes(1 << 20)) + pack.flush(zlib.Z_FULL_FLUSH)  # which stands by itself
+    data = original.data[: original.meta] + head + block * size + pack.flush()
+    return Mutant(f"{size} MiB of zeros, deflated", VOLUME, data, packed=True)
+
+
+def zip_bomb() -> Mutant:
+    """An archive whose directory says that its file unpacks to an exabyte."""
+    data = zipped({"slice.dcm": bytes(1 << 20)})
+    at = data.index(b"PK\x01\x02")
+    size = pack("<HHQ", 1, 8, 1 << 60)  # the extra field of a size of 64 bits
+    entry = bytearray(data[at : data.index(b"PK\x05\x06")])
+    entry[24:28], entry[30:32] = b"\xff" * 4, pack("<H", len(size))
+    end = bytearray(data[data.index(b"PK\x05\x06") :])
+    end[12:16] = pack("<I", len(entry) + len(size))
+    return Mutant("an archive of an exabyte", VOLUME, data[:at] + bytes(entry) + size + bytes(end))
+
+
 ANY_FILE = (
     *(doubled, swapped, overwritten, overwritten, flipped_header, flipped_header, flipped_pixels, wrong_length),
     *(wrong_length, other_size, other_size, bomb, many_frames, nested, put_in, taken_out, other_syntax),
@@ -416,9 +460,12 @@ def plans(made: dict[str, Original]) -> list[tuple[Original, Callable[[Random], 
     listed += [(one, lambda random, one=one: codestream(one, random)) for one in Random(2).choices(packed, k=300)]
     listed += [(one, lambda random, one=one: flipped_pixels(one, random)) for one in Random(3).choices(packed, k=200)]
     listed += [(made["enhanced"], lambda random: inner_left_out(made["enhanced"], random)) for _ in range(40)]
-    ways = Random(4)
+    listed += [(made["archive"], lambda random: damaged_archive(made["archive"], random)) for _ in range(60)]
+    listed += [(made["image_dfl"], lambda _, size=size: deflated_bomb(made["image_dfl"], size)) for size in (200, 5000)]
+    listed += [(made["archive"], lambda _: zip_bomb())]
+    ways, files = Random(4), [one for one in made.values() if one.places]
     while len(listed) < MUTANTS:
-        one, way = ways.choice(list(made.values())), ways.choice(ANY_FILE)
+        one, way = ways.choice(files), ways.choice(ANY_FILE)
         listed.append((one, lambda random, one=one, way=way: way(one, random)))
     return listed
 
@@ -431,7 +478,7 @@ def main(folder: Path, first: int, last: int) -> None:
     made = originals()
     for path in (Path("series"), SERIES):  # one for each, since a mutant takes the place of a slice
         copytree(PYDICOM / "dicomdirtests" / SERIES, folder / path)
-    whole = {name: read(original, original.data, folder)[1] for name, original in made.items()}
+    whole = {name: read(one, Mutant("whole", SAME, one.data), folder)[1] for name, one in made.items()}
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     listed = plans(made)
     for number in range(first, min(last, len(listed))):
@@ -440,7 +487,7 @@ def main(folder: Path, first: int, last: int) -> None:
         print(json.dumps({"number": number, "mutant": f"{original.name}, {mutant.kind}"}), flush=True)
         faulthandler.dump_traceback_later(HANGS, exit=True)
         began = time.process_time()
-        ended, volume = read(original, mutant.data, folder)
+        ended, volume = read(original, mutant, folder)
         took = time.process_time() - began
         faulthandler.cancel_dump_traceback_later()
         if volume is not None:
@@ -450,9 +497,9 @@ def main(folder: Path, first: int, last: int) -> None:
     print(json.dumps({"grown": grown}), flush=True)
 
 
-def read(original: Original, data: bytes, folder: Path) -> tuple[str, Volume | None]:
+def read(original: Original, mutant: Mutant, folder: Path) -> tuple[str, Volume | None]:
     """Read a mutant; give what is wrong with the way it ended, "" where nothing is, and the volume."""
-    original.write(folder / original.written, data)
+    original.write(folder / original.written, mutant.data, mutant.packed)
     path = folder / original.opened
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")

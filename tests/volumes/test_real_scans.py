@@ -140,6 +140,42 @@ def test_one_of_the_mixed_stacks_can_be_given_as_a_list(awkward):
     assert axis_letters(volume.affine) == ("L", "P", "S")
 
 
+# NIfTI
+
+
+def test_the_sform_is_used_where_it_differs_from_the_qform_and_this_is_said(awkward):
+    path = awkward / "nifti" / "sform_differs_from_qform.nii.gz"
+    volume, theirs = read_volume(path), nibabel.load(path)
+    sform, qform = theirs.header.get_sform(), theirs.header.get_qform()
+    assert np.linalg.norm(sform[:3, 3] - qform[:3, 3]) > 100  # mm: what makes the file awkward
+    np.testing.assert_allclose(volume.affine, sform, atol=1e-6)
+    np.testing.assert_allclose(volume.affine, theirs.affine, atol=1e-6)
+    np.testing.assert_array_equal(volume.array, np.asanyarray(theirs.dataobj).reshape(volume.shape))
+    assert any("sform" in notice and "qform" in notice for notice in volume.notices)
+
+
+def test_a_big_endian_file_with_a_qform_alone_is_read_as_nibabel_reads_it(awkward):
+    path = awkward / "nifti" / "big_endian_qform_only.nii.gz"
+    volume, theirs = read_volume(path), nibabel.load(path)
+    assert theirs.header.endianness == ">"
+    assert int(theirs.header["sform_code"]) == 0
+    np.testing.assert_allclose(volume.affine, theirs.affine, atol=1e-6)
+    np.testing.assert_array_equal(volume.array, theirs.get_fdata(dtype=np.float32).reshape(volume.shape))
+    assert volume.spacing == pytest.approx((4, 4, 6))
+    assert volume.array.dtype.isnative
+
+
+def test_scaled_bytes_are_read_as_values(awkward):
+    path = awkward / "nifti" / "scaled_uint8.nii.gz"
+    volume, theirs = read_volume(path), nibabel.load(path)
+    slope, intercept = theirs.dataobj.slope, theirs.dataobj.inter
+    assert (slope, intercept) != (1, 0)
+    stored = theirs.dataobj.get_unscaled().reshape(volume.shape)
+    assert stored.dtype == np.uint8
+    np.testing.assert_allclose(volume.array, stored * slope + intercept, rtol=1e-6)
+    np.testing.assert_allclose(volume.affine, theirs.affine, atol=1e-6)
+
+
 # pydicom's own files
 
 ENCODINGS = ["", "_RLE", "_bigendian", "_expb", "_implicit", "_jp2klossless", "_jpeg_ls_lossless", "_padded"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 import zlib
 from contextlib import contextmanager
 from functools import lru_cache
@@ -57,6 +58,9 @@ KEYWORDS = (
 
 LARGEST_INFLATED = 4 << 30
 """Bytes of a deflated file, unpacked; more than this is no picture."""
+
+LARGEST_UNPROVEN = 1 << 28
+"""A deflated file that unpacks to more bytes than this must have a hundredth of them, or it is a decompression bomb."""
 
 _TAGS = tags_of(KEYWORDS)
 _TAG_OF = {keyword: tag for tag, keyword in _TAGS.items()}
@@ -175,6 +179,19 @@ def _convert(tag: int, vr: str, value: bytes, character_set: bytes) -> Any:
     return convert_raw_data_element(raw, encoding=encodings).value
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep pydicom's warnings from the person.
+
+    They tell of values that break a rule of the standard (an identifier too long, a character set misspelt) and of
+    bytes beyond the pixels. What matters to the picture is checked here and in the modules beside, and refused or said.
+    pydicom converts a value when it is first asked for, so that any line that looks into a header may warn.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 def walked_header(path: Path) -> Header | None:
     """Read a header by a quick walk; None where the file is not as plain as that needs it, or no DICOM at all.
 
@@ -271,7 +288,7 @@ def _refuse_bomb(path: Path) -> None:
     meta = read_file_meta_info(path)
     if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
         return
-    unpacked, inflate = 0, zlib.decompressobj(-zlib.MAX_WBITS)
+    unpacked, inflate, size = 0, zlib.decompressobj(-zlib.MAX_WBITS), path.stat().st_size
     with path.open("rb") as file:
         # The group length element takes 12 bytes and counts what follows it (PS3.10, section 7.1).
         file.seek(_PREAMBLE + 4 + 12 + int(meta.get("FileMetaInformationGroupLength", 0)))
@@ -279,7 +296,7 @@ def _refuse_bomb(path: Path) -> None:
             while block:
                 unpacked += len(inflate.decompress(block, 1 << 24))
                 block = inflate.unconsumed_tail
-                if unpacked > LARGEST_INFLATED:
+                if unpacked > min(LARGEST_INFLATED, max(LARGEST_UNPROVEN, 100 * size)):
                     raise EOFError("it unpacks to more than any picture holds")
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_gradcam.errors import GradCamError
 from napari_gradcam.volumes.dicom.geometry import LPS_TO_RAS
-from napari_gradcam.volumes.dicom.header import Header, parsed
+from napari_gradcam.volumes.dicom.header import Header, parsed, quiet
 from napari_gradcam.volumes.orientation import obliquity_notices
 from napari_gradcam.volumes.scan import Scan, Series
 from napari_gradcam.volumes.volume import Volume, Window
@@ -56,6 +56,10 @@ class _Reader:
 
     def __call__(self, frame: int, *, resample: bool) -> Steps[Volume]:
         yield from ()
+        with quiet():
+            return self._read()
+
+    def _read(self) -> Volume:
         tiled, affine = _opened(self.header)
         try:
             array = np.asfortranarray(np.asarray(tiled.get_data()).transpose(1, 0, 2))

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import filecmp
 import re
-import warnings
 from collections import defaultdict
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from napari_gradcam.errors import GradCamError
 from napari_gradcam.volumes.dicom.geometry import TILT_DEGREES, Stack, UnevenSlices, stack
+from napari_gradcam.volumes.dicom.header import quiet
 from napari_gradcam.volumes.dicom.mosaic import is_mosaic, mosaic_scan
 from napari_gradcam.volumes.dicom.slices import NO_SCANS, Slice, slices_of
 from napari_gradcam.volumes.dicom.stacks import Pile, piles_of
@@ -39,19 +38,6 @@ _LAY = {
     "FFDL": "on the left side",
 }
 """How a patient lay who did not lie on the back, by Patient Position (0018,5100)."""
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep pydicom's warnings from the person.
-
-    They tell of values that break a rule of the standard (an identifier too long, a character set misspelt) and of
-    bytes beyond the pixels. What matters to the picture is checked here and in the modules beside, and refused or said.
-    pydicom converts a value when it is first asked for, so that any line that looks into a header may warn.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def scans_of(images: Sequence[Header], damaged: Sequence[tuple[Path, str]], label: str) -> tuple[Scan, ...]:
@@ -259,10 +245,13 @@ class _Reader:
     position: str
 
     def __call__(self, frame: int, *, resample: bool) -> Steps[Volume]:
+        with quiet():
+            return (yield from self._read(frame, resample))
+
+    def _read(self, frame: int, resample: bool) -> Steps[Volume]:
         slices = self.pile.slices[frame : frame + 1] if self.pile.pictures else self.pile.slices
         stacked = stack(slices, self.label, resample=resample)
-        with quiet():
-            voxels = yield from read_voxels(stacked, self.label)
+        voxels = yield from read_voxels(stacked, self.label)
         middle = stacked.slices[len(stacked.slices) // 2]
         return Volume(
             array=voxels.array,
