@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import zipfile
 from pathlib import Path
@@ -16,6 +17,8 @@ from napari_gradcam.volumes.wording import reason
 if TYPE_CHECKING:
     from napari_gradcam.progress import Steps
 
+_END, _MANY = 22, 0xFFFF
+"""Bytes of the record that ends an archive, and the count of files that only its larger form holds."""
 _PAUSE = 20
 """Files from one pause to the next."""
 
@@ -55,6 +58,16 @@ class Unpacked:
         return self.archive if path.is_relative_to(self.folder) else path
 
 
+def _check_directory(packed: zipfile.ZipFile) -> None:
+    """Prove that no file is missing: zipfile passes over those that a damaged entry hides, and counts none."""
+    assert packed.fp is not None
+    packed.fp.seek(-_END - len(packed.comment), os.SEEK_END)
+    end = packed.fp.read(_END)
+    counted, listed = int.from_bytes(end[10:12], "little"), len(packed.infolist())
+    if end[:4] != b"PK\x05\x06" or counted not in (listed & _MANY, _MANY):
+        raise zipfile.BadZipFile(f"it holds {counted} files and lists {listed}")
+
+
 def unpack(archive: Path) -> Steps[Unpacked]:
     """Unpack a zip archive in steps.
 
@@ -66,6 +79,7 @@ def unpack(archive: Path) -> Steps[Unpacked]:
     unpacked = Unpacked(archive)
     try:
         with zipfile.ZipFile(archive) as packed:
+            _check_directory(packed)
             members = [member for member in packed.infolist() if not member.is_dir()]
             if any(member.flag_bits & 1 for member in members):
                 raise GradCamError(f"“{archive}” is encrypted: unpack it with its password and give the folder.")

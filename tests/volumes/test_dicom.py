@@ -446,7 +446,7 @@ def test_a_picture_without_a_place_is_a_scan_beside_the_slices(series, stored):
         ({"PhotometricInterpretation": "PALETTE COLOR"}, "cannot be decoded"),
         ({"PhotometricInterpretation": None}, "how grey is stored"),
         ({"ImageType": ["ORIGINAL", "PRIMARY", "M", "MOSAIC"]}, "Siemens mosaic"),
-        ({"NumberOfFrames": 2}, "cannot be decoded"),
+        ({"NumberOfFrames": 2}, "2 frames"),
         ({"Modality": "SEG"}, "segmentation"),
         ({"RescaleSlope": 0, "RescaleIntercept": 0}, "scales its values by 0"),
         ({"PixelSpacing": None}, "how large its pixels are"),

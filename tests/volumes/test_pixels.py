@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import struct
+from itertools import product
 
 import numpy as np
 import pytest
@@ -14,9 +15,12 @@ from pydicom.encaps import encapsulate, encapsulate_extended, generate_frames
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import convert_color_space
 from pydicom.uid import (
+    HTJ2K,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGLSLossless,
@@ -53,18 +57,20 @@ def big_endian(stored: np.ndarray) -> bytes:
 # Numbers as they are stored
 
 
-@pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i2", "u4", "i4"])
 @pytest.mark.parametrize(
-    "syntax",
-    [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian, RLELossless],
-    ids=["explicit", "implicit", "big endian", "deflated", "RLE"],
+    ("syntax", "dtype"),
+    [
+        *product(
+            [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian],
+            ["u1", "i1", "u2", "i2", "u4", "i4"],
+        ),
+        *product([RLELossless], ["u1", "i1", "u2", "i2"]),  # there is no RLE of 32 bits in grey
+    ],
 )
 def test_whole_numbers_are_read_as_they_are_stored(series, repack, dtype, syntax):
     stored = everything(dtype)
     path = series.slice(stored, PLACE)
     if syntax == RLELossless:
-        if stored.itemsize == 4:
-            pytest.skip("the standard has no RLE of 32 bits")
         dataset = dcmread(path)
         dataset.compress(RLELossless)
         dataset.save_as(path)
@@ -210,6 +216,19 @@ def test_a_place_for_stored_numbers_is_of_their_type_or_none(stored, scaling):
 
 
 # Values
+
+
+@pytest.mark.parametrize(
+    ("extreme", "dtype"), [(32767, np.int16), (32768, np.int32), (-32768, np.int16), (-32769, np.int32)]
+)
+def test_a_volume_is_widened_by_the_first_value_that_does_not_fit(series, extreme, dtype):
+    stored = np.zeros((3, 4, 6), np.int32)
+    stored[1, 2, 3] = extreme + 1024
+    tags = {"BitsStored": 20, "HighBit": 19, "RescaleSlope": 1, "RescaleIntercept": -1024}
+    series.stack(stored, [(0, 0, 5 * k) for k in range(3)], **tags)
+    volume = read_volume(series.folder)
+    assert volume.array.dtype == dtype
+    np.testing.assert_array_equal(volume.array, stored.transpose(2, 1, 0) - 1024)
 
 
 def test_a_modality_table_gives_the_values(series, functional):
@@ -466,7 +485,8 @@ COLOR_FILES = [
     "SC_rgb_rle_2frame.dcm", "SC_rgb_jpeg_dcmtk.dcm", "SC_rgb_dcmtk_+eb+cr.dcm", "SC_rgb_dcmtk_+eb+cy+np.dcm",
     "SC_rgb_jpeg_gdcm.dcm", "SC_rgb_gdcm_KY.dcm", "SC_rgb_jls_lossy_line.dcm", "SC_ybr_full_422_uncompressed.dcm",
     "SC_rgb_small_odd.dcm", "SC_rgb_small_odd_big_endian.dcm", "SC_rgb_small_odd_jpeg.dcm", "GDCMJ2K_TextGBR.dcm",
-    "SC_jpeg_no_color_transform.dcm", "SC_jpeg_no_color_transform_2.dcm", "SC_rgb_rle_16bit.dcm", "ExplVR_BigEnd.dcm",
+    "SC_jpeg_no_color_transform.dcm", "SC_jpeg_no_color_transform_2.dcm", "SC_rgb_rle_16bit.dcm",
+    "SC_rgb_rle_32bit.dcm", "ExplVR_BigEnd.dcm",
 ]  # fmt: skip
 
 
@@ -600,3 +620,19 @@ def test_fewer_frames_than_a_file_says_are_refused(cine, refused):
     dataset.NumberOfFrames = 6
     dataset.save_as(path)
     refused(path, "6 frames", frame=6)
+
+
+@pytest.mark.parametrize("syntax", [HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K])
+def test_what_calls_itself_high_throughput_is_decoded_or_refused(series, syntax):
+    """Pydicom's wheel has no such file; one that holds plain JPEG 2000 shows which decoder is asked."""
+    stored = everything("u2", (40, 36))
+    path = series.slice(stored, PLACE)
+    dataset = dcmread(path)
+    dataset.compress(JPEG2000Lossless)
+    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.save_as(path)
+    if get_decoder(syntax).is_available:
+        np.testing.assert_array_equal(read_volume(path).array[:, :, 0], stored.T)
+    else:
+        with pytest.raises(GradCamError, match="nothing installed here can decode"):
+            read_volume(path)

@@ -195,7 +195,7 @@ def test_one_mr_in_eight_encodings_is_one_volume(encoding):
         ("JPEG-lossy.dcm", "cannot be decoded"),
         ("JPEG2000-embedded-sequence-delimiter.dcm", "cannot be decoded"),
         ("MR_truncated.dcm", "62 bytes of its pixel data are missing"),
-        ("badVR.dcm", "not a scan"),
+        ("badVR.dcm", "damaged header"),
         ("meta_missing_tsyntax.dcm", "export it again"),
         ("nested_priv_SQ.dcm", "export it again"),
         ("test-SR.dcm", "Comprehensive SR"),

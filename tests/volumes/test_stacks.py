@@ -101,6 +101,14 @@ def test_a_scan_over_midnight_is_told_apart_by_its_date_first(series, repeats):
     check(series.folder, repeats[:2], "repeat 1 of 2", "repeat 2 of 2")
 
 
+def test_what_differs_from_slice_to_slice_hides_nothing_that_tells_repeats_apart(series, repeats):
+    for volume in range(3):
+        for k in range(3):
+            tags = {"TriggerTime": 100 * volume + k, "AcquisitionNumber": 3 * k + volume, "EchoTime": volume + 1}
+            series.slice(repeats[volume, k], PLACES[k], **tags)
+    check(series.folder, repeats, "echo time 1 ms", "echo time 2 ms", "echo time 3 ms")
+
+
 def test_repeats_that_nothing_tells_apart_are_refused(series, repeats, refused):
     for volume in range(2):
         series.stack(repeats[volume], PLACES, AcquisitionTime="093000")

@@ -154,9 +154,7 @@ def _file_ids(header: Header) -> list[list[str]]:
         records = header.get("DirectoryRecordSequence") or ()
         listed = [record.get("ReferencedFileID") for record in records]
         return [[parts] if isinstance(parts, str) else [str(part) for part in parts] for parts in listed if parts]
-    except (
-        Exception
-    ) as error:  # pydicom reads records when they are asked for, and raises a dozen types on damaged ones
+    except Exception as error:  # pydicom reads records only now, and raises a dozen types on damaged ones
         raise GradCamError(f"“{header.path}” is damaged ({reason(error)}): give the folder that it lies in.") from error
 
 

@@ -9,12 +9,11 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
-from pydicom import dcmread
 from pydicom.charset import convert_encodings
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement, convert_raw_data_element
 from pydicom.dataset import Dataset
-from pydicom.filereader import read_file_meta_info
+from pydicom.filereader import read_file_meta_info, read_partial
 from pydicom.tag import BaseTag
 from pydicom.uid import (
     UID,
@@ -59,7 +58,7 @@ KEYWORDS = (
 LARGEST_INFLATED = 4 << 30
 """Bytes of a deflated file, unpacked; more than this is no picture."""
 
-LARGEST_UNPROVEN = 1 << 28
+LARGEST_UNPROVEN = 1 << 27
 """A deflated file that unpacks to more bytes than this must have a hundredth of them, or it is a decompression bomb."""
 
 _TAGS = tags_of(KEYWORDS)
@@ -68,6 +67,7 @@ _STRANGE = frozenset(tags_of(SEQUENCES))
 _LOOKED_FOR = frozenset((*_TAGS, *_STRANGE, *PIXELS))
 _SOP_CLASS, _META_SOP_CLASS = _TAG_OF["SOPClassUID"], 0x00020002
 _CHARACTER_SET = _TAG_OF["SpecificCharacterSet"]
+_META_TAGS = 0x00020000
 _PREAMBLE = 128
 _DEFER_BYTES = 1 << 16
 _FRAGMENT, _FRAGMENTS_END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
@@ -241,10 +241,25 @@ def _said_of(path: Path) -> Iterator[None]:
 
 def parsed(path: Path) -> FileDataset:
     """Read a file by pydicom; its large elements follow when they are asked for, but those of a deflated file."""
-    dataset = dcmread(path, force=True, defer_size=_DEFER_BYTES)
-    if dataset.file_meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
-        dataset = dcmread(path)  # what was deferred could not be found again in the packed file
+    with path.open("rb") as file:
+        dataset = read_partial(file, _Enough(), defer_size=_DEFER_BYTES, force=True)
+        if dataset.file_meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+            file.seek(0)
+            dataset = read_partial(file, _Enough())  # what was deferred could not be found again in the packed file
     return dataset
+
+
+class _Enough:
+    """Tells pydicom to stop behind the pixels, where only filling follows, and at filling: zeros make many elements."""
+
+    def __init__(self) -> None:
+        self._last = 0
+
+    def __call__(self, tag: int, vr: str | None, length: int) -> bool:
+        if self._last in PIXELS or tag < _META_TAGS:
+            return True
+        self._last = int(tag)
+        return False
 
 
 def _walked(path: Path, file: BinaryIO, size: int) -> Header | None:

@@ -11,9 +11,10 @@ import numpy as np
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels.decoders.base import Decoder, get_decoder
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
-from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEG2000TransferSyntaxes, RLELossless
+from pydicom.uid import JPEG2000, UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEG2000Lossless, RLELossless
 
 from napari_gradcam.errors import GradCamError
+from napari_gradcam.volumes.dicom import jpeg2000
 from napari_gradcam.volumes.dicom.codestream import size_of
 from napari_gradcam.volumes.dicom.header import Header, parsed
 from napari_gradcam.volumes.dicom.slices import COLORS, Slice, bits_of, frame_count, photometric_of
@@ -39,9 +40,11 @@ LARGEST_UNPROVEN = 1 << 28
 _LITTLE_ENDIAN = (ImplicitVRLittleEndian, ExplicitVRLittleEndian)
 _NUMBERS = {"PixelData": ((8, 16, 32), "iu"), "FloatPixelData": ((32,), "f"), "DoubleFloatPixelData": ((64,), "f")}
 
-_BEST = {RLELossless: "pylibjpeg", **dict.fromkeys(JPEG2000TransferSyntaxes, "pillow")}
-"""The quickest decoder of several: pylibjpeg's RLE takes a sixth of the time of pydicom's own, and Pillow, unlike
-pylibjpeg, lets another thread decode at the same time."""
+_BEST = {RLELossless: "pylibjpeg", JPEG2000Lossless: jpeg2000.LABEL, JPEG2000: jpeg2000.LABEL}
+"""The quickest decoder of several: pylibjpeg's RLE takes a sixth of the time of pydicom's own, and imagecodecs lets
+another thread decode at the same time."""
+
+jpeg2000.install()
 
 
 def read_pictures(slices: Sequence[Slice], target: Target) -> Iterator[tuple[int, NDArray[Any]]]:

@@ -132,7 +132,8 @@ def _without_repeats(slices: Sequence[Slice]) -> list[tuple[tuple[str, ...], lis
     repeats = max(count.values())
     if repeats == 1 or len(count) == 1:
         return [((), list(slices))]
-    varying = [name for name in _MARKED if len({one.marks.get(name) for one in slices}) > 1]
+    # What has more values than there are repeats, such as a time of each slice, tells no repeats apart.
+    varying = [name for name in _MARKED if 1 < len({one.marks.get(name) for one in slices}) <= repeats]
     for number in range(1, len(varying) + 1):
         for names in combinations(varying, number):
             groups = _grouped(slices, names)
