@@ -102,7 +102,7 @@ def test_a_scan_that_cannot_be_read_says_why(printed) -> None:
 def test_a_number_that_does_not_exist_is_one_sentence(printed) -> None:
     result = printed([scan_of(), scan_of()], "--series", "7")
     assert result.exit_code == 2
-    assert "there is no number 7" in result.stderr
+    assert "has no scan number 7" in result.stderr
 
 
 def test_what_no_file_places_has_no_letters() -> None:

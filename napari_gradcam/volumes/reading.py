@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 MOST_LISTED = 12
 """So many scans are listed in a sentence."""
 
+MOST_DAMAGED = 3
+"""Of so many damaged files beside the scans it is told what is wrong with each."""
+
 
 def read_volume(
     path: Paths, *, series: int | str | None = None, frame: int | None = None, resample: bool = False
@@ -125,6 +128,10 @@ def choose(catalogue: Catalogue, wanted: int | str | None) -> tuple[Scan, tuple[
     if wanted is not None:
         return _named(catalogue, wanted), ()
     candidates = [scan for scan in scans if not scan.aside] or list(scans)
+    if all(scan.problem for scan in scans) and len(candidates) > 1:
+        raise GradCamError(
+            f"{catalogue.label} holds {len(scans)} scans and none can be read as it is; the first: {scans[0].problem}"
+        )
     if len(candidates) > 1:
         raise GradCamError(
             f"{catalogue.label} holds {len(scans)} scans ({_lines(scans)}): choose one by its number or its name, or "
@@ -147,13 +154,13 @@ def _named(catalogue: Catalogue, wanted: int | str) -> Scan:
     if isinstance(wanted, int) or wanted.isdecimal():
         number = int(wanted)
         if not 1 <= number <= len(scans):
-            raise GradCamError(f"{catalogue.label} holds {len(scans)} scans: there is no number {number}.")
+            raise GradCamError(f"{catalogue.label} has no scan number {number}; there are {_lines(scans)}.")
         return scans[number - 1]
     exact = [scan for scan in scans if scan.name == wanted]
     found = exact or [scan for scan in scans if wanted.casefold() in scan.name.casefold()]
     if len(found) != 1:
         many = "no scan" if not found else f"{len(found)} scans"
-        raise GradCamError(f"{catalogue.label} holds {many} of the name “{wanted}”; there are {_lines(scans)}.")
+        raise GradCamError(f"{catalogue.label} has {many} called “{wanted}”; there are {_lines(scans)}.")
     return found[0]
 
 
@@ -186,13 +193,14 @@ def _packed(scan: Scan, unpacked: Unpacked) -> Scan:
 
 def _found(paths: Sequence[Path]) -> Steps[Catalogue]:
     """Find the scans of files and folders that are there."""
-    from napari_gradcam.volumes.nifti import is_nifti, nifti_scan
+    from napari_gradcam.volumes.nifti import NIFTI_ENDINGS, is_nifti, nifti_scan
 
     label = f"“{paths[0] if len(paths) == 1 else _common_folder(paths)}”"
     nifti: list[Path] = []
     others: list[tuple[Path, bool]] = []
     for path, was_named in walk_files(paths):
-        if _is_called_nifti(path) if not was_named else _is_called_nifti(path) or is_nifti(path):
+        called = path.name.lower().endswith(NIFTI_ENDINGS)
+        if called or is_nifti(path) if was_named else called and _speaks_for_nifti(path):
             nifti.append(path)
         else:
             others.append((path, was_named))
@@ -223,16 +231,21 @@ def _found(paths: Sequence[Path]) -> Steps[Catalogue]:
             else f"{label} holds no DICOM or NIfTI images: give a scan file or a folder that holds one."
         )
     told = {scan.problem for scan in scans}
-    return Catalogue(label, tuple(scans), (*notices, *(one for one in problems if one not in told)))
+    return Catalogue(label, tuple(scans), (*notices, *_shortened([one for one in problems if one not in told])))
 
 
-def _is_called_nifti(path: Path) -> bool:
-    from napari_gradcam.volumes.nifti import NIFTI_ENDINGS, is_nifti
+def _shortened(problems: Sequence[str]) -> list[str]:
+    """Tell of a few damaged files, and how many more there are."""
+    more = len(problems) - MOST_DAMAGED
+    return [*problems[:MOST_DAMAGED], *([f"{more} more files could not be read either."] if more > 0 else [])]
+
+
+def _speaks_for_nifti(path: Path) -> bool:
+    """Whether a file of a folder is a NIfTI scan: of a pair, whose names other formats have too, the header is."""
+    from napari_gradcam.volumes.nifti import is_nifti
 
     name = path.name.lower()
-    if name.endswith((".hdr", ".img")):  # of other formats too; the header speaks for both files
-        return name.endswith(".hdr") and is_nifti(path)
-    return name.endswith(NIFTI_ENDINGS)
+    return ".img" not in Path(name).suffixes and (".hdr" not in Path(name).suffixes or is_nifti(path))
 
 
 def walk_files(paths: Sequence[Path]) -> Iterator[tuple[Path, bool]]:

@@ -115,13 +115,13 @@ def test_an_exact_name_wins_over_longer_ones(series, stored):
     ("wanted", "reason"),
     [
         (None, "holds 5 scans ("),
-        ("T1", "3 scans of the name “T1”"),
-        ("T1 axial", "2 scans of the name “T1 axial”"),
-        ("PET", "no scan of the name “PET”"),
-        ("²", "no scan of the name “²”"),
-        (0, "there is no number 0"),
-        (6, "there is no number 6"),
-        ("17", "there is no number 17"),
+        ("T1", "3 scans called “T1”"),
+        ("T1 axial", "2 scans called “T1 axial”"),
+        ("PET", "no scan called “PET”"),
+        ("²", "no scan called “²”"),
+        (0, "has no scan number 0"),
+        (6, "has no scan number 6"),
+        ("17", "has no scan number 17"),
     ],
 )
 def test_a_choice_that_is_none_is_refused_with_the_list(clinic, refused, wanted, reason):
@@ -173,6 +173,32 @@ def test_a_damaged_file_is_a_problem_in_its_own_folder_alone(series, stored):
     assert f"“{broken}” is cut short" in bad.problem
     with pytest.raises(GradCamError, match="cut short"):
         bad.read(resample=True)
+
+
+def test_of_many_damaged_files_a_few_are_told_and_the_others_counted(series, stored):
+    series.stack(stored, EVENLY)
+    other = series.folder / "other"
+    other.mkdir()
+    for number in range(8):
+        (other / f"{number}.dcm").write_bytes(b"short")
+    notices = find_scans(series.folder).notices
+    assert sum("is cut short" in notice for notice in notices) == 3
+    assert "5 more files could not be read either." in notices
+
+
+def test_where_no_scan_can_be_read_none_is_offered(series, stored, refused):
+    for uid in (generate_uid(), generate_uid()):
+        series.stack(stored[:4], [(0, 0, z) for z in (0, 2, 4, 12)], SeriesInstanceUID=uid)
+    said = refused(series.folder, "holds 2 scans and none can be read as it is", "has a gap")
+    assert "choose" not in said
+
+
+@pytest.mark.parametrize("ending", ["", ".gz"])
+def test_a_pair_of_nifti_files_in_a_folder_is_one_scan(tmp_path, stored, ending):
+    nibabel.save(nibabel.Nifti1Pair(stored, np.eye(4)), tmp_path / f"pair.img{ending}")
+    (scan,) = find_scans(tmp_path).scans
+    np.testing.assert_array_equal(scan.read().array, stored)
+    np.testing.assert_array_equal(read_volume(tmp_path / f"pair.img{ending}").array, stored)
 
 
 # DICOMDIR

@@ -252,6 +252,13 @@ def test_a_parametric_map_is_in_real_world_values(series, functional):
     np.testing.assert_array_equal(volume.array, stored.transpose(2, 1, 0) * np.float32(0.25) - 2)
 
 
+def test_a_parametric_map_by_a_table_is_refused_rather_than_shown_as_stored(series, functional, refused):
+    stored = np.arange(48, dtype=np.uint16).reshape(2, 4, 6)
+    mapping = {"RealWorldValueMappingSequence": {"RealWorldValueLUTData": [1.0, 2.0]}}
+    groups = [functional((0, 0, 3 * k), **mapping) for k in range(2)]
+    refused(series.frames(stored, groups, SOPClassUID=ParametricMapStorage), "Real World Value LUT")
+
+
 def test_a_parametric_map_of_floating_point_numbers(series, functional):
     stored = RNG.normal(size=(2, 4, 6)).astype(np.float32)
     groups = [functional((0, 0, 3 * k)) for k in range(2)]
@@ -528,13 +535,25 @@ def test_greys_of_pydicoms_files_are_those_that_pydicom_gives(pydicom_file, name
 
 @pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
 @pytest.mark.parametrize("name", [*GREY_FILES[:4], "examples_jpeg2k.dcm", "SC_rgb_gdcm_KY.dcm"])
-def test_pillow_and_pylibjpeg_decode_jpeg_2000_alike(pydicom_file, name):
+def test_three_decoders_of_jpeg_2000_decode_alike(pydicom_file, name):
     dataset = dcmread(pydicom_file(name))
     decoder = get_decoder(dataset.file_meta.TransferSyntaxUID)
-    if not {"pillow", "pylibjpeg"} <= set(decoder.available_plugins):
-        pytest.skip("one decoder alone is installed")
-    one, other = (decoder.as_array(dataset, decoding_plugin=name)[0] for name in ("pillow", "pylibjpeg"))
-    np.testing.assert_array_equal(one, other)
+    ours, *others = (
+        decoder.as_array(dataset, decoding_plugin=name)[0] for name in ("imagecodecs", "pillow", "pylibjpeg")
+    )
+    for other in others:
+        np.testing.assert_array_equal(ours, other)
+
+
+@pytest.mark.parametrize("syntax", [JPEG2000Lossless, JPEGLSLossless])
+def test_a_picture_whose_end_is_missing_is_refused_though_decoders_would_make_it_up(series, stored, refused, syntax):
+    path = series.slice(everything("u2", (40, 36)), PLACE)
+    dataset = dcmread(path)
+    dataset.compress(syntax)
+    whole = next(generate_frames(dataset.PixelData, number_of_frames=1))
+    dataset.PixelData = encapsulate([whole[: len(whole) // 2 * 2 - 8]])
+    dataset.save_as(path)
+    refused(path, "the end of its picture is missing")
 
 
 @pytest.mark.parametrize("syntax", [JPEG2000Lossless, JPEGLSLossless, RLELossless])

@@ -250,6 +250,7 @@ def _encapsulated(header: Header, decoder: Decoder, frames: int) -> Iterator[tup
                 raise EOFError("it holds fewer pictures than it says")
             _refuse_bomb(header, len(data))
             _refuse_other_size(header, data)
+            _refuse_unfinished(header, data)
             yield frame, partial(_decode, header, decoder, data, options)
 
 
@@ -265,6 +266,12 @@ def _refuse_other_size(header: Header, data: bytes) -> None:
         raise ValueError(f"its picture has {size.rows} rows and {size.columns} columns, and the file says {said}")
     if size is not None and size.samples != int(header.get("SamplesPerPixel", 1)):
         raise ValueError(f"its picture has {size.samples} numbers per pixel")
+
+
+def _refuse_unfinished(header: Header, data: bytes) -> None:
+    """Refuse a codestream without its end marker: decoders fill in what is missing, most of them without a word."""
+    if UID(header.syntax) != RLELossless and not data.rstrip(b"\0\xff").endswith(b"\xff\xd9"):
+        raise EOFError("the end of its picture is missing")
 
 
 def _decode(header: Header, decoder: Decoder, data: bytes, options: dict[str, Any]) -> NDArray[Any]:

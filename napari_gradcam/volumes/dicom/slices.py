@@ -346,6 +346,10 @@ def _scaling(header: Header, groups: _Groups) -> Scaling:
     if slope is None and intercept is None and header.sop_class == _PARAMETRIC_MAP:
         slope = groups.get("RealWorldValueMappingSequence", "RealWorldValueSlope")
         intercept = groups.get("RealWorldValueMappingSequence", "RealWorldValueIntercept")
+        if slope is None and groups.get("RealWorldValueMappingSequence", "RealWorldValueLUTData") is not None:
+            raise GradCamError(
+                f"“{header.path}” gives its values by a table (Real World Value LUT): export it with a slope."
+            )
     slope = 1.0 if slope is None else float(slope)
     intercept = 0.0 if intercept is None else float(intercept)
     if not math.isfinite(slope) or not math.isfinite(intercept) or slope == 0:
