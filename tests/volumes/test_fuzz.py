@@ -27,6 +27,7 @@ import warnings
 import zipfile
 import zlib
 from io import BytesIO
+from itertools import product
 from pathlib import Path
 from random import Random
 from shutil import copytree
@@ -113,12 +114,12 @@ class Original:
     def __init__(self, name: str, data: bytes, written: str = "mutant.dcm", opened: str = "") -> None:
         self.name, self.written, self.opened = name, written, opened or written
         """What it is written as, and what is opened: that, or the folder of a series."""
-        self.data, self.places, self.pixels, self.deflated = data, [], None, False
+        self.data, self.places, self.pixels, self.deflated, self.patient = data, [], None, False, ""
         if data[:2] == b"PK":
             return
         file = BytesIO(data)
         dataset = dcmread(file)
-        syntax = dataset.file_meta.TransferSyntaxUID
+        syntax, self.patient = dataset.file_meta.TransferSyntaxUID, str(dataset.get("PatientName", ""))
         file.seek(0)
         read_preamble(file, force=False)
         self.places = list(_places(file, implicit=False, little=True, until=Tag(0x0003, 0)))
@@ -264,7 +265,8 @@ def swapped(original: Original, random: Random) -> Mutant:
     rank, data = random.randrange(len(original.places) - 1), original.data
     one, other = original.places[rank : rank + 2]
     changed = data[: one.start] + data[other.start : other.end] + data[one.start : one.end] + data[other.end :]
-    return Mutant(f"{Tag(one.tag)} behind {Tag(other.tag)}", SAME, changed)
+    expected = _unless_content(one) if other.tag == PIXELS else SAME  # what lies behind the pixels is not read
+    return Mutant(f"{Tag(one.tag)} behind {Tag(other.tag)}", expected, changed)
 
 
 def overwritten(original: Original, random: Random) -> Mutant:
@@ -470,6 +472,8 @@ def plans(made: dict[str, Original]) -> list[tuple[Original, Callable[[Random], 
     listed += [(made["archive"], lambda random: damaged_archive(made["archive"], random)) for _ in range(60)]
     listed += [(made["image_dfl"], lambda _, size=size: deflated_bomb(made["image_dfl"], size)) for size in (100, 5000)]
     listed += [(made["archive"], lambda _: zip_bomb())]
+    for name, way in product(("enhanced", "DICOMDIR", "MR_small"), (wrong_length, put_in, flipped_header)):
+        listed += [(made[name], lambda random, name=name, way=way: way(made[name], random)) for _ in range(30)]
     ways, files = Random(4), [one for one in made.values() if one.places]
     while len(listed) < MUTANTS:
         one, way = ways.choice(files), ways.choice(ANY_FILE)
@@ -539,15 +543,16 @@ def read(original: Original, mutant: Mutant, folder: Path) -> tuple[str, Volume 
         try:
             volume = read_volume(path)
         except GradCamError as error:
-            return unlike_a_sentence(str(error), path.name), None
+            return unlike_a_sentence(str(error), path.name, original.patient), None
         except BaseException as error:
             return f"{type(error).__name__}: {error}", None
     return ("; ".join(str(one.message) for one in warned)), volume
 
 
-def unlike_a_sentence(said: str, name: str) -> str:
-    one_line = said.strip() == said and "\n" not in said and said.endswith(".") and said.isprintable()
-    return "" if one_line and name in said and "Traceback" not in said else f"said {said!r}"
+def unlike_a_sentence(said: str, name: str, patient: str) -> str:
+    one_line = said.strip() == said and said.isprintable() and said.endswith(".")
+    private = patient and patient in said
+    return "" if one_line and name in said and "Traceback" not in said and not private else f"said {said!r}"
 
 
 def unlike(volume: Volume, whole: Volume, expected: str) -> str:

@@ -16,14 +16,17 @@ from pydicom.uid import JPEG2000, UID, ExplicitVRLittleEndian, ImplicitVRLittleE
 from napari_gradcam.errors import GradCamError
 from napari_gradcam.volumes.dicom import jpeg2000
 from napari_gradcam.volumes.dicom.codestream import size_of
+from napari_gradcam.volumes.dicom.groups import frame_count
 from napari_gradcam.volumes.dicom.header import Header, parsed
-from napari_gradcam.volumes.dicom.slices import COLORS, Slice, bits_of, frame_count, photometric_of
+from napari_gradcam.volumes.dicom.stored import COLORS, bits_of, photometric_of
 from napari_gradcam.volumes.wording import printable, reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
+
+    from napari_gradcam.volumes.dicom.slices import Slice
 
     Target = Callable[[int], NDArray[Any] | None]
     """Gives the place in the volume of the slice of a rank, where its numbers can be read as they are stored."""

@@ -95,7 +95,7 @@ def _by_series(images: Sequence[Header]) -> list[tuple[tuple[Series, str], list[
 
 
 def _order(series: Series) -> tuple[int, int, int, str]:
-    number = int(series.number) if series.number.lstrip("-").isdigit() else 1 << 31
+    number = int(series.number) if series.number.removeprefix("-").isdecimal() else 1 << 31
     return series.patient, series.study, number, series.description
 
 

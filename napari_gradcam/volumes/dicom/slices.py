@@ -10,42 +10,34 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_gradcam.errors import GradCamError
+from napari_gradcam.volumes.dicom.groups import Groups, frame_count, frames_of, several
 from napari_gradcam.volumes.dicom.header import KEYWORDS, Header
+from napari_gradcam.volumes.dicom.marks import marks_of
+from napari_gradcam.volumes.dicom.stored import (
+    COLORS,
+    PHYSICAL_VALUES,
+    padding_of,
+    photometric_of,
+    scaling_of,
+    stored_type,
+    window_of,
+)
 from napari_gradcam.volumes.dicom.walk import tags_of
-from napari_gradcam.volumes.values import Scaling
-from napari_gradcam.volumes.volume import Window
 from napari_gradcam.volumes.wording import printable, reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
+    from napari_gradcam.volumes.values import Scaling
+    from napari_gradcam.volumes.volume import Window
 
-PHYSICAL_VALUES = ("CT", "PT")
-"""Modalities whose values mean something by themselves, HU or Bq/ml, and are never inverted."""
-
-COLORS = frozenset(("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT", "PALETTE COLOR"))
-"""Photometric Interpretations (0028,0004) of pictures in colours."""
 
 NO_SCANS = {"SEG": "segmentation", "RTDOSE": "radiotherapy dose"}
 """Modalities of what is made on scans and is none: what it is called."""
-_PARAMETRIC_MAP = "Parametric Map Storage"
 _CENTIMETRES = 3
 """Physical Units X Direction (0018,6024) of an ultrasound region that can be measured in."""
-
-MARKS = (
-    ("kind", "MRImageFrameTypeSequence", "ComplexImageComponent"),
-    ("echo time", "MREchoSequence", "EffectiveEchoTime"),
-    ("inversion time", "MRModifierSequence", "InversionTimes"),
-    ("flip angle", "MRTimingAndRelatedParametersSequence", "FlipAngle"),
-    ("b-value", "MRDiffusionSequence", "DiffusionBValue"),
-    ("trigger time", "CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime"),
-    ("cardiac phase", "CardiacSynchronizationSequence", "NominalPercentageOfCardiacPhase"),
-    ("time", "FrameContentSequence", "TemporalPositionIndex"),
-    ("acquisition", "FrameContentSequence", "FrameAcquisitionNumber"),
-)
-"""What tells images of one place apart: what it is called, and where an Enhanced file keeps it."""
 
 _OWN = frozenset(
     (
@@ -56,11 +48,6 @@ _OWN = frozenset(
 """What differs from slice to slice, and shapes none."""
 
 _SHAPING = tuple(tags_of(keyword for keyword in KEYWORDS if keyword not in _OWN))
-
-_CLASSIC_MARKS = (
-    *("ComplexImageComponent", "EchoTime", "InversionTime", "FlipAngle", "DiffusionBValue", "TriggerTime"),
-    *("NominalPercentageOfCardiacPhase", "TemporalPositionIdentifier", "AcquisitionNumber"),
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,11 +133,6 @@ class Slice:
         )
 
 
-def frame_count(header: Header) -> int:
-    """Give Number of Frames (0028,0008), 1 where it is absent, empty or zero."""
-    return int(header.get("NumberOfFrames") or 1)
-
-
 def slices_of(header: Header) -> list[Slice]:
     """List the slices of a file.
 
@@ -165,7 +147,7 @@ def slices_of(header: Header) -> list[Slice]:
             position = _numbers(header, header.get("ImagePositionPatient"), 3, "position")
             return [replace(like, header=header, position=position)]
         _refuse_what_is_no_slice(header)
-        return [_slice(header, frame, groups) for frame, groups in enumerate(_frames(header))]
+        return [_slice(header, frame, groups) for frame, groups in enumerate(frames_of(header))]
     except GradCamError:
         raise
     except Exception as error:  # a value that pydicom cannot convert: any type
@@ -202,7 +184,7 @@ class _Alike:
 @lru_cache(maxsize=64)
 def _first_like(alike: _Alike) -> Slice:
     _refuse_what_is_no_slice(alike.header)
-    return _slice(alike.header, 0, next(_frames(alike.header)))
+    return _slice(alike.header, 0, next(frames_of(alike.header)))
 
 
 def _refuse_what_is_no_slice(header: Header) -> None:
@@ -223,59 +205,8 @@ def _refuse_what_is_no_slice(header: Header) -> None:
         raise GradCamError(f"“{path}” has no rows or no columns: export it again.")
 
 
-def photometric_of(header: Header) -> str:
-    """Give Photometric Interpretation (0028,0004)."""
-    return str(header.get("PhotometricInterpretation", ""))
-
-
-def _frames(header: Header) -> Iterator[_Groups]:
-    """Give each frame's functional groups (PS3.3 C.7.6.16); of a classic image, the image itself."""
-    per_frame = header.get("PerFrameFunctionalGroupsSequence")
-    count = frame_count(header)
-    if not 1 <= count <= _most_frames(header):
-        raise GradCamError(f"“{header.path}” says {count:,} frames and cannot hold them: copy or export it again.")
-    if not per_frame:
-        for _ in range(count):
-            yield _Groups((header,), classic=True, placed=count == 1)
-        return
-    if len(per_frame) != count:
-        raise GradCamError(f"“{header.path}” says {count} frames but places {len(per_frame)}: export it again.")
-    shared = header.get("SharedFunctionalGroupsSequence") or ()
-    for own in per_frame:
-        yield _Groups((own, *shared[:1]), classic=False)
-
-
-def _most_frames(header: Header) -> int:
-    """Give how many pictures the pixels of a file can be at most, before a number in the header is believed."""
-    pixels = header.pixels
-    if pixels is None or pixels.is_encapsulated:
-        return pixels.fragments if pixels else 1
-    bits = int(header.get("Rows")) * int(header.get("Columns")) * int(header.get("BitsAllocated") or 1)
-    return max(pixels.length * 8 // bits, 1)  # one that is too short is refused when it is read
-
-
-@dataclass(frozen=True)
-class _Groups:
-    """Where a frame's tags stand: in its own functional groups first, then in those it shares."""
-
-    places: tuple[Any, ...]
-    classic: bool
-    placed: bool = True
-    """Whether the position of the file is that of the frame."""
-
-    def get(self, group: str, keyword: str) -> Any:
-        """Give a value of a functional group, or of a classic image the value by itself; None where there is none."""
-        for place in self.places:
-            inside = (place,) if self.classic else (place.get(group) or ())
-            for item in inside:
-                value = item.get(keyword)
-                if value is not None and value != "":
-                    return value
-        return None
-
-
-def _slice(header: Header, frame: int, groups: _Groups) -> Slice:
-    scaling, window, in_color = _scaling(header, groups), _window(groups), photometric_of(header) in COLORS
+def _slice(header: Header, frame: int, groups: Groups) -> Slice:
+    scaling, window, in_color = scaling_of(header, groups), window_of(groups), photometric_of(header) in COLORS
     pixels = header.pixels
     whole = pixels is not None and pixels.keyword == "PixelData"
     inverted = (
@@ -302,114 +233,20 @@ def _slice(header: Header, frame: int, groups: _Groups) -> Slice:
         window=None if in_color else window,
         inverted=inverted,
         in_color=in_color,
-        padding=_padding(header) if whole and not in_color and not header.get("ModalityLUTSequence") else None,
-        marks=_marks(header, groups),
+        padding=padding_of(header) if whole and not in_color and not header.get("ModalityLUTSequence") else None,
+        marks=marks_of(header, groups),
         stack=str(groups.get("FrameContentSequence", "StackID") or "") if not groups.classic else "",
     )
 
 
-def bits_of(header: Header) -> tuple[int, int, int]:
-    """Give Bits Allocated, Bits Stored and High Bit, (0028,0100) to (0028,0102).
-
-    A High Bit that cannot be is taken to be that of numbers in the lowest bits, where all but old files have them.
-    """
-    allocated = int(header.get("BitsAllocated") or 0)
-    stored = int(header.get("BitsStored") or allocated)
-    high = int(header.get("HighBit") or 0)
-    return allocated, stored, high if stored <= high + 1 <= allocated else stored - 1
-
-
-def stored_type(header: Header) -> np.dtype[Any]:
-    """Give the type of the numbers that decoding gives: of colours bytes, of a Modality LUT those in its table."""
-    if photometric_of(header) in COLORS:
-        return np.dtype(np.uint8)
-    if table := header.get("ModalityLUTSequence"):
-        return np.dtype(np.uint8 if int(table[0].LUTDescriptor[2]) <= 8 else np.uint16)
-    keyword = header.pixels.keyword if header.pixels else "PixelData"
-    if keyword != "PixelData":
-        return np.dtype(np.float32 if keyword == "FloatPixelData" else np.float64)
-    bits = int(header.get("BitsAllocated", 0))
-    if bits not in (1, 8, 16, 32, 64):
-        raise ValueError(f"its pixels have {bits} bits")
-    signed = int(header.get("PixelRepresentation") or 0) == 1
-    return np.dtype(f"{'i' if signed else 'u'}{max(1, bits // 8)}")
-
-
-def _scaling(header: Header, groups: _Groups) -> Scaling:
-    """Read Rescale Slope (0028,1053) and Intercept (0028,1052), and the range of what is stored."""
-    if photometric_of(header) in COLORS:
-        return Scaling(1.0, 0.0, 0.0, 255.0)
-    if table := header.get("ModalityLUTSequence"):
-        return Scaling(1.0, 0.0, 0.0, 2.0 ** int(table[0].LUTDescriptor[2]) - 1)
-    slope = groups.get("PixelValueTransformationSequence", "RescaleSlope")
-    intercept = groups.get("PixelValueTransformationSequence", "RescaleIntercept")
-    if slope is None and intercept is None and header.sop_class == _PARAMETRIC_MAP:
-        slope = groups.get("RealWorldValueMappingSequence", "RealWorldValueSlope")
-        intercept = groups.get("RealWorldValueMappingSequence", "RealWorldValueIntercept")
-        if slope is None and groups.get("RealWorldValueMappingSequence", "RealWorldValueLUTData") is not None:
-            raise GradCamError(
-                f"“{header.path}” gives its values by a table (Real World Value LUT): export it with a slope."
-            )
-    slope = 1.0 if slope is None else float(slope)
-    intercept = 0.0 if intercept is None else float(intercept)
-    if not math.isfinite(slope) or not math.isfinite(intercept) or slope == 0:
-        raise GradCamError(f"“{header.path}” scales its values by {slope:g} and {intercept:g}: export it again.")
-    if header.pixels is None or header.pixels.keyword != "PixelData":
-        return Scaling(slope, intercept, -math.inf, math.inf)
-    allocated, bits, _ = bits_of(header)
-    if not 1 <= bits <= allocated:
-        raise ValueError(f"it stores {bits} bits in {allocated}")
-    lowest = -(2.0 ** (bits - 1)) if int(header.get("PixelRepresentation") or 0) else 0.0
-    return Scaling(slope, intercept, lowest, lowest + 2.0**bits - 1)
-
-
-def _window(groups: _Groups) -> Window | None:
-    """Read the first Window Center (0028,1050) and Width (0028,1051); None where they make no window."""
-    try:
-        center = float(_several(groups.get("FrameVOILUTSequence", "WindowCenter"))[0])
-        width = float(_several(groups.get("FrameVOILUTSequence", "WindowWidth"))[0])
-    except (IndexError, TypeError, ValueError):
-        return None
-    return Window(center, width) if math.isfinite(center) and math.isfinite(width) and width > 0 else None
-
-
-def _padding(header: Header) -> tuple[int, int] | None:
-    """Read Pixel Padding Value (0028,0120) and Range Limit (0028,0121)."""
-    value = header.get("PixelPaddingValue")
-    if not isinstance(value, int):
-        return None
-    limit = header.get("PixelPaddingRangeLimit")
-    other = limit if isinstance(limit, int) else value
-    return min(value, other), max(value, other)
-
-
-def _marks(header: Header, groups: _Groups) -> dict[str, Any]:
-    """Collect what tells the image from others at its place; kinds of image are the third and further ImageTypes."""
-    found: dict[str, Any] = {}
-    for (name, group, keyword), classic in zip(MARKS, _CLASSIC_MARKS, strict=True):
-        value = groups.get(group, classic if groups.classic else keyword)
-        if value is not None:
-            found[name] = value if isinstance(value, str) else tuple(_several(value))
-    kinds = header.get("ImageType") if groups.classic else groups.get("MRImageFrameTypeSequence", "FrameType")
-    kind = [str(part) for part in _several(kinds)[2:]] + ([found["kind"]] if found.get("kind") else [])
-    if kind:
-        found["kind"] = " ".join(dict.fromkeys(kind))
-    if not groups.classic:
-        found["when"] = groups.get("FrameContentSequence", "FrameAcquisitionDateTime") or ""
-        direction = groups.get("MRDiffusionSequence", "DiffusionGradientDirectionSequence")
-        if direction:
-            found["direction"] = tuple(_several(direction[0].get("DiffusionGradientOrientation")))
-    return found
-
-
 def _orientation(header: Header, value: Any) -> NDArray[np.float64] | None:
-    several = tuple(_several(value))
-    if not several:
+    numbers = tuple(several(value))
+    if not numbers:
         return None
-    axes = _unit_axes(several)
+    axes = _unit_axes(numbers)
     if axes is None:
         raise GradCamError(
-            f"“{header.path}” has an orientation that is none ({', '.join(map(str, several))}): export it again."
+            f"“{header.path}” has an orientation that is none ({', '.join(map(str, numbers))}): export it again."
         )
     return axes
 
@@ -448,37 +285,31 @@ def own_spacing(one: Slice) -> tuple[tuple[float, float] | None, str]:
     """
     if one.pixel_spacing is not None:
         return one.pixel_spacing, "Pixel Spacing"
-    imager = _several(one.header.get("ImagerPixelSpacing"))
-    if len(imager) == 2 and min(imager) > 0:
-        return (float(imager[0]), float(imager[1])), "Imager Pixel Spacing"
-    sizes = {
-        (abs(float(region.PhysicalDeltaY)) * 10, abs(float(region.PhysicalDeltaX)) * 10)
-        for region in one.header.get("SequenceOfUltrasoundRegions") or ()
-        if region.get("PhysicalUnitsXDirection") == region.get("PhysicalUnitsYDirection") == _CENTIMETRES
-    }
-    size = sizes.pop() if len(sizes) == 1 else (0.0, 0.0)
-    return (size, "the ultrasound region") if min(size) > 0 else (None, "")
+    try:
+        imager = [float(mm) for mm in several(one.header.get("ImagerPixelSpacing"))]
+        if len(imager) == 2 and 0 < min(imager) and max(imager) < math.inf:
+            return (imager[0], imager[1]), "Imager Pixel Spacing"
+        sizes = {
+            (abs(float(region.PhysicalDeltaY)) * 10, abs(float(region.PhysicalDeltaX)) * 10)
+            for region in one.header.get("SequenceOfUltrasoundRegions") or ()
+            if region.get("PhysicalUnitsXDirection") == region.get("PhysicalUnitsYDirection") == _CENTIMETRES
+        }
+        size = sizes.pop() if len(sizes) == 1 else (0.0, 0.0)
+        return (size, "the ultrasound region") if 0 < min(size) and max(size) < math.inf else (None, "")
+    except Exception:  # damaged values, of which pydicom raises any type, measure nothing
+        return None, ""
 
 
 def _numbers(header: Header, value: Any, count: int, what: str) -> NDArray[np.float64] | None:
-    several = _several(value)
-    if not several:
+    given = several(value)
+    if not given:
         return None
-    numbers = np.array([float(one) for one in several])
+    numbers = np.array([float(one) for one in given])
     if len(numbers) != count or not np.isfinite(numbers).all():
-        raise GradCamError(
-            f"“{header.path}” gives its {what} by {several} and not by {count} numbers: export it again."
-        )
+        raise GradCamError(f"“{header.path}” gives its {what} by {given} and not by {count} numbers: export it again.")
     return numbers
 
 
 def _positive(value: Any) -> float | None:
     number = 0.0 if value is None else float(value)
     return number if math.isfinite(number) and number > 0 else None
-
-
-def _several(value: Any) -> list[Any]:
-    """Give the values of a tag that may be absent, empty, single or multiple."""
-    if value is None or value == "":
-        return []
-    return [value] if isinstance(value, (str, int, float)) else list(value)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from napari_gradcam.volumes.dicom.geometry import ORIENTATION_TOLERANCE, SAME_POSITION_MM, SPACING_TOLERANCE
-from napari_gradcam.volumes.dicom.slices import MARKS
+from napari_gradcam.volumes.dicom.marks import MARKS
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Sequence
@@ -42,7 +42,7 @@ def piles_of(slices: Sequence[Slice]) -> list[Pile]:
     """Sort the slices of one series.
 
     Slices of other orientation, pixel spacing, size, kind or stack go into piles of their own; then those that lie at
-    the same positions, told apart by what their headers say (:data:`~napari_gradcam.volumes.dicom.slices.MARKS`), else
+    the same positions, told apart by what their headers say (:data:`~napari_gradcam.volumes.dicom.marks.MARKS`), else
     by when they were acquired. Where nothing tells them apart they stay together, to be refused as no volume.
     """
     placed = [one for one in slices if one.is_placed]

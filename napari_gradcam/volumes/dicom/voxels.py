@@ -9,7 +9,7 @@ import numpy as np
 from napari_gradcam.errors import GradCamError
 from napari_gradcam.progress import Progress
 from napari_gradcam.volumes.dicom.pixels import read_pictures
-from napari_gradcam.volumes.dicom.slices import photometric_of
+from napari_gradcam.volumes.dicom.stored import photometric_of
 from napari_gradcam.volumes.values import Values, brightness, finite
 from napari_gradcam.volumes.wording import percent
 
