@@ -472,6 +472,8 @@ def plans(made: dict[str, Original]) -> list[tuple[Original, Callable[[Random], 
     listed += [(made["archive"], lambda random: damaged_archive(made["archive"], random)) for _ in range(60)]
     listed += [(made["image_dfl"], lambda _, size=size: deflated_bomb(made["image_dfl"], size)) for size in (100, 5000)]
     listed += [(made["archive"], lambda _: zip_bomb())]
+    directory = made["DICOMDIR"]
+    listed += [(directory, lambda random: cut(directory, random.randrange(len(directory.data)))) for _ in range(40)]
     for name, way in product(("enhanced", "DICOMDIR", "MR_small"), (wrong_length, put_in, flipped_header)):
         listed += [(made[name], lambda random, name=name, way=way: way(made[name], random)) for _ in range(30)]
     ways, files = Random(4), [one for one in made.values() if one.places]

@@ -284,6 +284,8 @@ def _parsed(path: Path) -> Header:
     if "SOPClassUID" not in dataset and sop_class:
         dataset.SOPClassUID = sop_class  # as the walk does
     syntax, pixels = _syntax(path, dataset), None
+    if syntax != DeflatedExplicitVRLittleEndian:
+        _refuse_cut(dataset, path.stat().st_size)
     for keyword in PIXELS.values():
         if keyword in dataset:
             element: Any = dataset.get_item(keyword, keep_deferred=True)
@@ -293,6 +295,16 @@ def _parsed(path: Path) -> Header:
                 pixels = pixels._replace(vr=element.VR)
             del dataset[keyword]
     return Header(path, syntax, pixels, dataset)
+
+
+def _refuse_cut(dataset: FileDataset, size: int) -> None:
+    """Refuse a file that ends within an element, a DICOMDIR within its list: pydicom reads what is there."""
+    for tag in dataset.keys() - PIXELS.keys():
+        element: Any = dataset.get_item(tag, keep_deferred=True)
+        if isinstance(element, RawDataElement) and element.length != UNDEFINED:
+            missing = element.value_tell + element.length - size
+            if missing > 0:
+                raise EOFError(f"{missing:,} bytes are missing at its end")
 
 
 def _refuse_bomb(path: Path) -> None:

@@ -287,7 +287,7 @@ def own_spacing(one: Slice) -> tuple[tuple[float, float] | None, str]:
         return one.pixel_spacing, "Pixel Spacing"
     try:
         imager = [float(mm) for mm in several(one.header.get("ImagerPixelSpacing"))]
-        if len(imager) == 2 and 0 < min(imager) and max(imager) < math.inf:
+        if len(imager) == 2 and min(imager) > 0 and max(imager) < math.inf:
             return (imager[0], imager[1]), "Imager Pixel Spacing"
         sizes = {
             (abs(float(region.PhysicalDeltaY)) * 10, abs(float(region.PhysicalDeltaX)) * 10)
@@ -295,7 +295,7 @@ def own_spacing(one: Slice) -> tuple[tuple[float, float] | None, str]:
             if region.get("PhysicalUnitsXDirection") == region.get("PhysicalUnitsYDirection") == _CENTIMETRES
         }
         size = sizes.pop() if len(sizes) == 1 else (0.0, 0.0)
-        return (size, "the ultrasound region") if 0 < min(size) and max(size) < math.inf else (None, "")
+        return (size, "the ultrasound region") if min(size) > 0 and max(size) < math.inf else (None, "")
     except Exception:  # damaged values, of which pydicom raises any type, measure nothing
         return None, ""
 
