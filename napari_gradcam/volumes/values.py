@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -52,6 +53,7 @@ class Values:
     def __init__(self, shape: tuple[int, int, int], stored: DTypeLike, scalings: Sequence[Scaling]) -> None:
         self._array: NDArray[Any] = np.empty(shape, dtype=_first_type(np.dtype(stored), scalings))
         self._widest = _widest(scalings) if self._array.dtype == np.int16 else None
+        self._lock = Lock()
 
     def target(self, index: int, stored: np.dtype[Any]) -> NDArray[Any] | None:
         """Give the memory of a slice as an array of the stored type, to read it there before :meth:`put`.
@@ -67,14 +69,17 @@ class Values:
     def put(self, index: int, stored: NDArray[Any], scaling: Scaling) -> None:
         """Write the values of one slice, ``(row, column)``; fractions are computed in float64 and rounded once.
 
-        `stored` may lie in the memory that :meth:`target` gave.
+        `stored` may lie in the memory that :meth:`target` gave. Slices may be put by several threads.
         """
-        if self._widest is not None:
+        if self._widest is None:
+            _rescale(self._array[index], stored, scaling)
+            return
+        with self._lock:
             limits = np.iinfo(self._array.dtype)
             ends = scaling.of(float(stored.min())), scaling.of(float(stored.max()))
-            if min(ends) < limits.min or max(ends) > limits.max:
+            if self._widest is not None and (min(ends) < limits.min or max(ends) > limits.max):
                 self._array, self._widest = self._array.astype(self._widest), None
-        _rescale(self._array[index], stored, scaling)
+            _rescale(self._array[index], stored, scaling)
 
     def fill(self, index: int, where: NDArray[np.bool_], value: float) -> None:
         """Set some voxels of a slice."""

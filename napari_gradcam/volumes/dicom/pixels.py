@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from pydicom.encaps import encapsulate, generate_frames
@@ -28,13 +28,10 @@ if TYPE_CHECKING:
 
     from napari_gradcam.volumes.dicom.slices import Slice
 
-    Target = Callable[[int], NDArray[Any] | None]
-    """Gives the place in the volume of the slice of a rank, where its numbers can be read as they are stored."""
-
 DECODERS = 2
 """Threads that read and decode."""
 
-BATCH = 8
+BATCH = 32
 """Pictures that are read as they are in one go, by one of them."""
 
 LARGEST_UNPROVEN = 1 << 28
@@ -50,21 +47,30 @@ another thread decode at the same time."""
 jpeg2000.install()
 
 
-def read_pictures(slices: Sequence[Slice], target: Target) -> Iterator[tuple[int, NDArray[Any]]]:
-    """Decode slices, in the order of their files.
+class Sink(Protocol):
+    """Where pictures go; both are called from several threads, once for each slice, but for the first slice alone."""
+
+    def target(self, rank: int) -> NDArray[Any] | None:
+        """Give memory that a slice may be read into as it is stored, or None."""
+
+    def take(self, rank: int, stored: NDArray[Any]) -> None:
+        """Take what is stored of a slice: ``(row, column)``, or ``(row, column, 3)`` of colours from 0 to 255."""
+
+
+def read_pictures(slices: Sequence[Slice], sink: Sink) -> Iterator[int]:
+    """Decode slices, in the order of their files, and hand them on.
 
     Parameters
     ----------
     slices
         The slices of a stack.
-    target
-        Where a slice may be read to without a copy.
+    sink
+        Where they go. The first slice is handed on before another is begun: it proves that there is a picture.
 
     Yields
     ------
-    tuple
-        The slice's rank, and what is stored: ``(row, column)``, or ``(row, column, 3)`` of colours, red, green and blue
-        from 0 to 255.
+    int
+        How many slices were handed on since the last time.
 
     Raises
     ------
@@ -72,40 +78,37 @@ def read_pictures(slices: Sequence[Slice], target: Target) -> Iterator[tuple[int
         If the pixels of a file are damaged, or nothing installed can decode them.
     """
     with ThreadPoolExecutor(DECODERS) as pool:
-        waiting: deque[Future[list[tuple[int, NDArray[Any]]]]] = deque()
+        waiting: deque[Future[int]] = deque()
         begun = False
-        for job in _jobs(slices, target):
+        for job in _jobs(slices, sink):
             waiting.append(pool.submit(job))
-            # The first is waited for: it proves that there is a picture, and only then is there a place for others.
             if not begun or len(waiting) > DECODERS:
-                yield from waiting.popleft().result()
+                yield waiting.popleft().result()
             begun = True
         while waiting:
-            yield from waiting.popleft().result()
+            yield waiting.popleft().result()
 
 
-def _jobs(slices: Sequence[Slice], target: Target) -> Iterator[Callable[[], list[tuple[int, NDArray[Any]]]]]:
+def _jobs(slices: Sequence[Slice], sink: Sink) -> Iterator[Callable[[], int]]:
     """Give the work in pieces: a few pictures that are read as they are, or one that is decoded."""
     files: dict[Header, dict[int, int]] = {}
     for rank, one in enumerate(slices):
         files.setdefault(one.header, {})[one.frame] = rank
-    batch: list[tuple[Header, int, int, NDArray[Any]]] = []
+    batch: list[tuple[int, Slice]] = []
+    most = 1
     for header, frames in files.items():
         if not is_straight(header):
             for frame, make in _makers(header, max(frames) + 1):
                 if frame in frames:
-                    yield partial(_decoded, frames[frame], header, make)
+                    yield partial(_decoded, sink, frames[frame], header, make)
             continue
-        for frame, rank in frames.items():
-            one, place = slices[rank], target(rank)
-            batch.append(
-                (header, frame, rank, np.empty((one.rows, one.columns), one.stored) if place is None else place)
-            )
-            if place is None or len(batch) == BATCH:
-                yield partial(_straight, batch)
-                batch = []
+        for rank in frames.values():
+            batch.append((rank, slices[rank]))
+            if len(batch) == most:
+                yield partial(_straight, sink, batch)
+                batch, most = [], BATCH
     if batch:
-        yield partial(_straight, batch)
+        yield partial(_straight, sink, batch)
 
 
 def is_straight(header: Header) -> bool:
@@ -128,21 +131,22 @@ def _frame_bytes(header: Header, frames: int = 1) -> int:
     return (frames * int(header.get("Rows")) * int(header.get("Columns")) * bits + 7) // 8
 
 
-def _straight(batch: Sequence[tuple[Header, int, int, NDArray[Any]]]) -> list[tuple[int, NDArray[Any]]]:
-    """Read pictures into the arrays that are given for them."""
-    read = []
-    for header, frame, rank, place in batch:
+def _straight(sink: Sink, batch: Sequence[tuple[int, Slice]]) -> int:
+    """Read pictures as they are stored."""
+    for rank, one in batch:
+        header, place = one.header, sink.target(rank)
         assert header.pixels is not None
+        stored = np.empty((one.rows, one.columns), one.stored) if place is None else place
         try:
             with header.path.open("rb", buffering=0) as file:
-                file.seek(header.pixels.start + frame * _frame_bytes(header))
-                _fill(file, place)
+                file.seek(header.pixels.start + one.frame * _frame_bytes(header))
+                _fill(file, stored)
         except OSError as error:
             raise GradCamError(
                 f"“{header.path}” cannot be read ({error.strerror or error}): check the file."
             ) from error
-        read.append((rank, _stored_bits(header, place)))
-    return read
+        sink.take(rank, _stored_bits(header, stored))
+    return len(batch)
 
 
 def _fill(file: Any, stored: NDArray[Any]) -> None:
@@ -290,11 +294,13 @@ def _decode(header: Header, decoder: Decoder, data: bytes, options: dict[str, An
     return _finished(header, decoder.as_array(source, index=0, **how)[0])
 
 
-def _decoded(rank: int, header: Header, make: Callable[[], NDArray[Any]]) -> list[tuple[int, NDArray[Any]]]:
+def _decoded(sink: Sink, rank: int, header: Header, make: Callable[[], NDArray[Any]]) -> int:
     try:
-        return [(rank, make())]
+        picture = make()
     except Exception as error:  # the decoders raise a dozen types on damaged data
         raise _damaged(header, error) from error
+    sink.take(rank, picture)
+    return 1
 
 
 def _damaged(header: Header, error: Exception) -> GradCamError:

@@ -14,14 +14,13 @@ from napari_gradcam.volumes.values import Values, brightness, finite
 from napari_gradcam.volumes.wording import percent
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from napari_gradcam.progress import Steps
     from napari_gradcam.volumes.dicom.geometry import Stack
     from napari_gradcam.volumes.dicom.slices import Slice
-
-PAUSE = 16
-"""Slices from one pause to the next."""
 
 
 class Voxels(NamedTuple):
@@ -40,54 +39,74 @@ def read_voxels(stack: Stack, label: str) -> Steps[Voxels]:
     GradCamError
         If the pixels of a slice are damaged, of another size than its header says, or too many for the memory.
     """
-    read = _colors if stack.slices[0].in_color else _values
-    with np.errstate(over="ignore", invalid="ignore"):  # what is too large for float32 is counted as infinite
-        return (yield from read(stack, label))
-
-
-def _values(stack: Stack, label: str) -> Steps[Voxels]:
     slices = stack.slices
-    shape = len(slices), slices[0].rows, slices[0].columns
-    stored_type = np.result_type(*{one.stored for one in slices})
-    values: Values | None = None
+    sink = _Colors(slices) if slices[0].in_color else _Greys(slices)
+    done = 0
+    for count in read_pictures(slices, sink):
+        done += count
+        yield Progress(done, len(slices), "Reading slices")
+    return sink.voxels(stack, label)
 
-    def target(rank: int) -> NDArray[Any] | None:
-        return values.target(rank, slices[rank].stored) if values is not None else None
 
-    padded = 0
-    for done, (rank, stored) in enumerate(read_pictures(slices, target), start=1):
-        _check_size(slices[rank], stored)
-        if values is None:  # only now it is proven that a picture of this size exists
-            _refuse_too_large(shape, stored_type, slices[0])
-            values = Values(shape, stored_type, [one.scaling for one in slices])
-        padding = _padding(slices[rank], stored)
-        values.put(rank, stored, slices[rank].scaling)
+class _Greys:
+    """Gathers slices of one value for each pixel."""
+
+    def __init__(self, slices: Sequence[Slice]) -> None:
+        self._slices = slices
+        self._values: Values | None = None
+        self._padded = [0] * len(slices)
+
+    def target(self, rank: int) -> NDArray[Any] | None:
+        return None if self._values is None else self._values.target(rank, self._slices[rank].stored)
+
+    def take(self, rank: int, stored: NDArray[Any]) -> None:
+        one = self._slices[rank]
+        _check_size(one, stored)
+        if self._values is None:  # only now it is proven that a picture of this size exists
+            self._values = self._room()
+        padding = _padding(one, stored)
+        with np.errstate(over="ignore", invalid="ignore"):  # what is too large for float32 is counted as infinite
+            self._values.put(rank, stored, one.scaling)
         if padding is not None:
-            padded += int(np.count_nonzero(padding))
-            if slices[rank].inverted:  # turned over, what nobody measured would be bright
-                values.fill(rank, padding, _darkest(slices[rank]))
-        if done % PAUSE == 0:
-            yield Progress(done, len(slices), "Reading slices")
-    assert values is not None
-    array, broken = finite(_mixed(stack, values.array()), label)
-    return Voxels(array, None, (*_value_notices(stack, padded), *broken))
+            self._padded[rank] = int(np.count_nonzero(padding))
+            if one.inverted:  # turned over, what nobody measured would be bright
+                self._values.fill(rank, padding, _darkest(one))
+
+    def _room(self) -> Values:
+        first = self._slices[0]
+        shape, stored_type = (len(self._slices), first.rows, first.columns), {one.stored for one in self._slices}
+        _refuse_too_large(shape, np.result_type(*stored_type), first)
+        return Values(shape, np.result_type(*stored_type), [one.scaling for one in self._slices])
+
+    def voxels(self, stack: Stack, label: str) -> Voxels:
+        assert self._values is not None
+        array, broken = finite(_mixed(stack, self._values.array()), label)
+        return Voxels(array, None, (*_value_notices(stack, sum(self._padded)), *broken))
 
 
-def _colors(stack: Stack, label: str) -> Steps[Voxels]:
-    slices = stack.slices
-    colors: NDArray[np.uint8] | None = None
-    for done, (rank, stored) in enumerate(read_pictures(slices, lambda _: None), start=1):
-        _check_size(slices[rank], stored)
-        if colors is None:
-            shape = len(slices), slices[0].rows, slices[0].columns, 3
-            _refuse_too_large(shape, np.dtype(np.uint8), slices[0])
-            colors = np.empty(shape, np.uint8)
-        colors[rank] = stored
-        if done % PAUSE == 0:
-            yield Progress(done, len(slices), "Reading slices")
-    assert colors is not None
-    color = _mixed(stack, colors.transpose(2, 1, 0, 3))
-    return Voxels(brightness(color), color, _value_notices(stack, 0))
+class _Colors:
+    """Gathers slices in colours."""
+
+    def __init__(self, slices: Sequence[Slice]) -> None:
+        self._slices = slices
+        self._colors: NDArray[np.uint8] | None = None
+
+    def target(self, rank: int) -> NDArray[Any] | None:
+        return None
+
+    def take(self, rank: int, stored: NDArray[Any]) -> None:
+        first = self._slices[0]
+        _check_size(self._slices[rank], stored)
+        if self._colors is None:
+            shape = len(self._slices), first.rows, first.columns, 3
+            _refuse_too_large(shape, np.dtype(np.uint8), first)
+            self._colors = np.empty(shape, np.uint8)
+        self._colors[rank] = stored
+
+    def voxels(self, stack: Stack, label: str) -> Voxels:
+        assert self._colors is not None
+        color = _mixed(stack, self._colors.transpose(2, 1, 0, 3))
+        return Voxels(brightness(color), color, _value_notices(stack, 0))
 
 
 def _refuse_too_large(shape: tuple[int, ...], stored: np.dtype[Any], one: Slice) -> None:
