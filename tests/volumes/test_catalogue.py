@@ -16,6 +16,7 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from napari_gradcam import GradCamError, read_volume
 from napari_gradcam.volumes.dicom import header as headers
+from napari_gradcam.volumes.dicom import walk as walking
 from napari_gradcam.volumes.dicom.scans import quiet
 from napari_gradcam.volumes.reading import describe, find_scans
 
@@ -589,3 +590,23 @@ def test_a_file_cut_anywhere_is_walked_as_pydicom_reads_it_or_not_at_all(series,
         path.write_bytes(whole[:length])
         header = walk(path)
         assert header is None or header.pixels is None
+
+
+def test_a_known_layout_leads_nowhere_else_than_the_walk(series, stored):
+    path = series.slice(stored[0], EVENLY[0])
+    whole = bytearray(path.read_bytes())
+    walking._known.clear()
+    walk(path)
+    layout, recognised = walking._known.popitem()[1][0], 0
+    for position in range(128, headers.read_header(path).pixels.start, 2):
+        changed = whole.copy()
+        changed[position] ^= 1 + position % 255
+        path.write_bytes(changed)
+        walking._known.clear()
+        afresh = walk(path)
+        by_layout = layout.through(bytes(changed[: 1 << 15]))
+        if by_layout is not None:
+            recognised += 1
+            assert afresh is not None
+            assert by_layout.elements == afresh._source
+    assert recognised > 100

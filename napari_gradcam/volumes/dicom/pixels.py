@@ -167,7 +167,9 @@ def _stored_bits(header: Header, stored: NDArray[Any]) -> NDArray[Any]:
     if stored.dtype.kind == "f":
         return stored
     allocated, bits, high = bits_of(header)
-    if allocated > bits:
+    if allocated > bits == high + 1 and stored.dtype.kind == "u":
+        np.bitwise_and(stored, (1 << bits) - 1, out=stored)  # in one go
+    elif allocated > bits:
         np.left_shift(stored, allocated - 1 - high, out=stored)
         np.right_shift(stored, allocated - bits, out=stored)
     return stored
