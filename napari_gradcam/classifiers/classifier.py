@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from napari_gradcam.volumes import Volume
 
 Plane = Literal["axial", "coronal", "sagittal"]
-Aggregation = Literal["max", "mean"]
+Aggregation = Literal["max", "mean", "top-k"]
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,69 @@ class SliceRule:
         The plane it is cut along.
     aggregation
         ``"mean"``: the volume's probabilities are the mean of its slices'; ``"max"``: they are those of the one slice
-        where `positive` is most probable.
+        where `positive` is most probable; ``"top-k"``: they are the mean of the `top` slices where it is.
     positive
-        Index of the class that one slice is enough for; used by ``"max"`` alone.
+        Index of the class that few slices are enough for; without meaning for ``"mean"``.
+    top
+        How many slices ``"top-k"`` takes.
     """
 
     plane: Plane = "axial"
     aggregation: Aggregation = "mean"
     positive: int = 0
+    top: int = 3
+
+
+@dataclass(frozen=True)
+class Windows:
+    """How a network that reads one window at a time slides over a larger input, as MONAI's ``SlidingWindowInferer``.
+
+    Attributes
+    ----------
+    roi
+        Size of a window in voxels of the network's input, ``spatial_dims`` numbers; 0 or less is the whole axis.
+    overlap
+        The share of a window that the next one covers too, along each axis.
+    mode
+        ``"constant"``: a window counts the same everywhere; ``"gaussian"``: less towards its edges.
+    sigma
+        Standard deviation of the Gaussian as a share of the window.
+    padding, fill
+        How an input smaller than a window is filled up: a mode of ``torch.nn.functional.pad``, and its value.
+    at_once
+        How many windows the bundle runs in a batch; memory may ask for fewer.
+    """
+
+    roi: tuple[int, ...]
+    overlap: tuple[float, ...]
+    mode: Literal["constant", "gaussian"] = "constant"
+    sigma: float = 0.125
+    padding: str = "constant"
+    fill: float = 0.0
+    at_once: int = 1
+
+
+@dataclass(frozen=True)
+class Wants:
+    """What a classifier's makers say of the input it is made for; empty where they do not.
+
+    Attributes
+    ----------
+    modality
+        As the metadata write it, such as ``"MR"`` or ``"CT"``.
+    channels
+        What each channel of the input is, such as ``("T1", "T2")``.
+    value_range
+        Lowest and highest value of the network's input, after the preprocessing.
+    rows_first
+        For a picture without a place in a patient: whether the network reads ``(channel, row, column)``, as
+        torchvision's do, rather than ``(channel, column, row)``, as MONAI reads pictures.
+    """
+
+    modality: str = ""
+    channels: tuple[str, ...] = ()
+    value_range: tuple[float, float] | None = None
+    rows_first: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +125,12 @@ class Classifier:
         The target layer that the bundle itself names, or None.
     notices
         Whole sentences on what was assumed.
+    wants
+        The input it is made for.
+    windows
+        How it slides over its input; None where it reads all of it at once.
+    intended_use, licence
+        As the bundle gives them: a sentence, and the text of its LICENSE file or of its metadata.
     """
 
     network: nn.Module
@@ -84,6 +145,10 @@ class Classifier:
     slice_rule: SliceRule = field(default_factory=SliceRule)
     declared_layer: str | None = None
     notices: tuple[str, ...] = ()
+    wants: Wants = field(default_factory=Wants)
+    windows: Windows | None = None
+    intended_use: str = ""
+    licence: str = ""
 
     @cached_property
     def _surveys(self) -> dict[tuple[int, ...], tuple[LayerInfo, ...]]:

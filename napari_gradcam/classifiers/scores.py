@@ -27,10 +27,18 @@ class Head:
     activation
         ``"softmax"`` for classes that exclude one another, ``"sigmoid"`` for classes that do not, or for one logit that
         decides between two.
+    outputs
+        How many scores the network gives, where it is known.
     """
 
     classes: int
     activation: Activation
+    outputs: int | None = None
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether the classes exclude one another: by a softmax over all, or one logit that decides between two."""
+        return self.activation == "softmax" or self.outputs == 1
 
     def class_scores(self, output: Any) -> Tensor:
         """Scores before softmax or sigmoid, ``(batch, class)``.

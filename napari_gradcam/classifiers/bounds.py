@@ -1,0 +1,84 @@
+"""A bound on the memory that a stranger's sizes may ask for, kept while they are built and tried.
+
+A configuration can ask for a layer of a hundred gigabytes, or for a resize to as many voxels. Many systems promise any
+memory and kill the process that uses it, so that there is no error to catch: each tensor's size must be known before it
+is made.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only, tree_leaves
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+STEP = 1 << 26
+"""Bytes from one look at the free memory to the next."""
+
+SHARE = 0.8
+"""Of the memory that is free, so much may be asked for."""
+
+MOST_TENSORS = 1 << 18
+"""So many tensors may be made; the largest classifiers of MONAI have a few thousand."""
+
+
+class TooLargeError(MemoryError):
+    """More is asked for than there is memory."""
+
+
+class Bounded(TorchDispatchMode):
+    """While it is entered, no operation of torch makes a tensor that the memory cannot hold.
+
+    The size of what an operation gives is found on PyTorch's meta device, where tensors have shapes and no values, before
+    it runs; one that the meta device does not know gives no more than it reads.
+
+    Raises
+    ------
+    TooLargeError
+        If a tensor does not fit, or too many are made.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._made = 0
+        self._since = STEP
+
+    def __torch_dispatch__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Look before each operation."""
+        kwargs = kwargs or {}
+        self._made += 1
+        if self._made > MOST_TENSORS:
+            raise TooLargeError("it is made of too many parts")
+        self._since += _bytes_of(func, args, kwargs)
+        if self._since >= STEP:
+            # What was asked for and is not used yet still looks free.
+            free = SHARE * psutil.virtual_memory().available
+            if self._since > free:
+                raise TooLargeError(f"{self._since / 2**30:.1f} GiB are needed and {free / 2**30:.1f} GiB are there")
+            self._since = 0
+        return func(*args, **kwargs)
+
+
+def _bytes_of(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
+    """Tell how large new tensors will be; 0 where that cannot be told, or nothing new is made."""
+    try:
+        where = {**kwargs, "device": torch.device("meta")} if kwargs.get("device") is not None else kwargs
+        shapes = tree_map_only(Tensor, _shape_of, (args, where))
+        if shapes[1] is kwargs and not any(isinstance(leaf, Tensor) for leaf in tree_leaves(shapes)):
+            shapes = (shapes[0], {**kwargs, "device": torch.device("meta")})
+        made = func(*shapes[0], **shapes[1])
+    except Exception:  # an operation that needs values; whatever is wrong with it, it says when it runs
+        return 0
+    return sum(leaf.numel() * leaf.element_size() for leaf in tree_leaves(made) if isinstance(leaf, Tensor))
+
+
+def _shape_of(tensor: Tensor) -> Tensor:
+    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")

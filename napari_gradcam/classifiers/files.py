@@ -1,0 +1,177 @@
+"""The files of a bundle, in a folder or in a zip that is read in place, so that none of its paths can reach outside."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import yaml
+
+from napari_gradcam.errors import GradCamError
+from napari_gradcam.volumes.wording import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LARGEST_TEXT = 1 << 24
+"""Bytes of a configuration; a larger one is no configuration."""
+
+_DENSEST = 2000
+"""A file of a zip that claims to unpack to more than this many times its size is a bomb."""
+
+_ROOT_MARK = "configs"
+
+
+class BundleFiles:
+    """The files of a bundle, by their names inside of it, with forward slashes.
+
+    Parameters
+    ----------
+    path
+        The bundle's folder, or a zip of it; either may hold the bundle in one folder more.
+
+    Attributes
+    ----------
+    path
+        As it was given.
+    label
+        How sentences call the bundle: by the last part of its path.
+    root
+        Where its files lie.
+
+    Raises
+    ------
+    GradCamError
+        If there is nothing there, it is no bundle, or a zip has names that lead outside of it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.label = path, printable(path.name)
+        if not path.exists():
+            raise GradCamError(f"There is no model at {path}; give the folder or zip of a MONAI bundle.")
+        self.root: Path | zipfile.Path = self._inner(path if path.is_dir() else zipfile.Path(self._archive(path)))
+
+    def has(self, name: str) -> bool:
+        """Whether there is a file or folder of this name."""
+        return self.root.joinpath(name).exists() or self.root.joinpath(name + "/").exists()
+
+    def read(self, name: str, most: int | None = None) -> bytes:
+        """Read a file whole.
+
+        Raises
+        ------
+        GradCamError
+            If it cannot be read, has more than `most` bytes, or more than there is memory for.
+        """
+        file = self.root.joinpath(name)
+        try:
+            size = file.root.getinfo(file.at).file_size if isinstance(file, zipfile.Path) else file.stat().st_size
+            if size > (psutil.virtual_memory().available if most is None else most):
+                raise GradCamError(
+                    f"{name} of the bundle {self.label} has {size / 2**30:.2g} GiB, too much for what it is; this is no "
+                    "classifier that can be opened here."
+                )
+            return file.read_bytes()
+        except (OSError, EOFError, KeyError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile) as error:
+            told = printable(str(error))
+            raise GradCamError(
+                f"{name} of the bundle {self.label} cannot be read ({told}); copy the bundle again."
+            ) from error
+
+    def mapping(self, name: str) -> dict[str, Any]:
+        """Read a JSON or YAML file that holds keys.
+
+        Raises
+        ------
+        GradCamError
+            If it is damaged or holds no keys; YAML that asks for Python objects is not obeyed.
+        """
+        try:
+            text = self.read(name, LARGEST_TEXT).decode("utf-8-sig")
+            content = json.loads(text) if name.endswith(".json") else yaml.safe_load(text)
+        except (ValueError, yaml.YAMLError, RecursionError) as error:
+            told = printable(" ".join(str(error).split()))
+            raise GradCamError(f"{name} of the bundle {self.label} cannot be understood: {told}.") from error
+        if not isinstance(content, dict):
+            raise GradCamError(
+                f"{name} of the bundle {self.label} holds no keys; give a bundle with a proper {name.split('/')[-1]}."
+            )
+        return content
+
+    def names(self) -> list[str]:
+        """List all files, sorted."""
+        if isinstance(self.root, Path):
+            return sorted(file.relative_to(self.root).as_posix() for file in self.root.rglob("*") if file.is_file())
+        inside = self.root.at
+        every = [name for name in self.root.root.namelist() if not name.endswith("/")]
+        return sorted(name.removeprefix(inside) for name in every if name.startswith(inside))
+
+    def inside(self, folder: str) -> list[str]:
+        """List the files that lie in a folder, sorted."""
+        place = self.root.joinpath(folder + "/" if isinstance(self.root, zipfile.Path) else folder)
+        if not place.is_dir():
+            return []
+        found: Iterator[Any] = place.iterdir()
+        return sorted(f"{folder}/{file.name}" for file in found if file.is_file())
+
+    def digest(self) -> str:
+        """Give the SHA-256 of all names and contents, in hexadecimal: what a person trusts is this and nothing else."""
+        whole = hashlib.sha256()
+        for name in self.names():
+            one = hashlib.sha256()
+            with self.root.joinpath(name).open("rb") as file:
+                while part := file.read(1 << 20):
+                    one.update(part)
+            whole.update(json.dumps([name, one.hexdigest()]).encode())
+        return whole.hexdigest()
+
+    def unpack(self, folder: Path) -> Path:
+        """Give the bundle as a folder: its own, or `folder` with all files of the zip in it."""
+        if isinstance(self.root, Path):
+            return self.root
+        for name in self.names():
+            target = folder.joinpath(*name.split("/"))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(self.read(name))
+        return folder
+
+    def _archive(self, path: Path) -> zipfile.ZipFile:
+        try:
+            archive = zipfile.ZipFile(path)
+        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+            raise GradCamError(
+                f"{self.label} is neither a folder nor a readable zip; give the folder or zip of a MONAI bundle."
+            ) from None
+        for entry in archive.infolist():
+            name = printable(entry.filename)
+            if "\\" in entry.filename or entry.filename.startswith("/") or ".." in entry.filename.split("/"):
+                raise GradCamError(
+                    f"The zip {self.label} holds “{name}”, a path that leads outside of it; do not open it, and ask "
+                    "where it comes from."
+                )
+            if entry.file_size > LARGEST_TEXT and entry.file_size > _DENSEST * entry.compress_size:
+                raise GradCamError(
+                    f"The zip {self.label} holds “{name}”, which claims to unpack to {entry.file_size / 2**30:.1f} GiB "
+                    f"from {entry.compress_size:,} bytes; this is no classifier, do not open it."
+                )
+        return archive
+
+    def _inner(self, root: Path | zipfile.Path) -> Path | zipfile.Path:
+        """Find the bundle: here, or in the one folder that holds one."""
+        if root.joinpath(_ROOT_MARK + ("/" if isinstance(root, zipfile.Path) else "")).is_dir():
+            return root
+        try:
+            folders = [one for one in root.iterdir() if one.is_dir()]
+        except OSError as error:
+            raise GradCamError(f"{self.label} cannot be read ({error.strerror or error}); check the folder.") from error
+        inner = [one for one in folders if one.joinpath(_ROOT_MARK).is_dir() or one.joinpath(_ROOT_MARK + "/").is_dir()]
+        if len(inner) != 1:
+            raise GradCamError(
+                f"{self.label} is not a MONAI bundle: it has no folder “configs”; give the folder that holds configs "
+                f"and models."
+            )
+        return inner[0]
