@@ -13,7 +13,7 @@ import psutil
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map_only, tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,11 +32,11 @@ class TooLargeError(MemoryError):
     """More is asked for than there is memory."""
 
 
-class Bounded(TorchDispatchMode):
+class Bounded(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """While it is entered, no operation of torch makes a tensor that the memory cannot hold.
 
-    The size of what an operation gives is found on PyTorch's meta device, where tensors have shapes and no values, before
-    it runs; one that the meta device does not know gives no more than it reads.
+    The size of what an operation gives is found before it runs, on PyTorch's meta device, where tensors have shapes and
+    no values; one that the meta device does not know is taken to give no more than it reads.
 
     Raises
     ------
@@ -45,7 +45,7 @@ class Bounded(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._made = 0
         self._since = STEP
 
@@ -67,14 +67,15 @@ class Bounded(TorchDispatchMode):
         return func(*args, **kwargs)
 
 
-def _bytes_of(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
+def _bytes_of(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
     """Tell how large new tensors will be; 0 where that cannot be told, or nothing new is made."""
+    if func._schema.is_mutable:
+        return 0  # it writes into what is there
     try:
-        where = {**kwargs, "device": torch.device("meta")} if kwargs.get("device") is not None else kwargs
-        shapes = tree_map_only(Tensor, _shape_of, (args, where))
-        if shapes[1] is kwargs and not any(isinstance(leaf, Tensor) for leaf in tree_leaves(shapes)):
-            shapes = (shapes[0], {**kwargs, "device": torch.device("meta")})
-        made = func(*shapes[0], **shapes[1])
+        shapes, names = tree_map_only(Tensor, _shape_of, (args, kwargs))
+        if "device" in names or not any(isinstance(leaf, Tensor) for leaf in tree_leaves((args, kwargs))):
+            names = {**names, "device": torch.device("meta")}
+        made = func(*shapes, **names)
     except Exception:  # an operation that needs values; whatever is wrong with it, it says when it runs
         return 0
     return sum(leaf.numel() * leaf.element_size() for leaf in tree_leaves(made) if isinstance(leaf, Tensor))

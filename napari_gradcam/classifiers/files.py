@@ -72,11 +72,11 @@ class BundleFiles:
             size = file.root.getinfo(file.at).file_size if isinstance(file, zipfile.Path) else file.stat().st_size
             if size > (psutil.virtual_memory().available if most is None else most):
                 raise GradCamError(
-                    f"{name} of the bundle {self.label} has {size / 2**30:.2g} GiB, too much for what it is; this is no "
-                    "classifier that can be opened here."
+                    f"{name} of the bundle {self.label} has {size / 2**30:.2g} GiB, too much for what it is; this is "
+                    "no classifier that can be opened here."
                 )
             return file.read_bytes()
-        except (OSError, EOFError, KeyError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, LookupError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
             told = printable(str(error))
             raise GradCamError(
                 f"{name} of the bundle {self.label} cannot be read ({told}); copy the bundle again."
