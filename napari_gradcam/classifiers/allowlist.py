@@ -7,13 +7,17 @@ stranger must not run code of the stranger's choosing.
 
 from __future__ import annotations
 
+import re
+from functools import cache
 from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from monai.inferers import Inferer
 from monai.transforms import Transform
 from torch import nn
 
-from napari_gradcam.errors import GradCamError
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _PACKAGES = ("monai.networks", "monai.transforms", "monai.inferers", "torch.nn")
 _SHORT_NAME_HOMES = (
@@ -24,38 +28,61 @@ _SHORT_NAME_HOMES = (
     "monai.networks.layers",
     "torch.nn",
 )
-_REFUSED_STEMS = ("Lambda", "LoadImage", "SaveImage", "SaveClassification", "TorchVision", "TorchIO", "CuCIM")
+_REFUSED_STEMS = (
+    *("Lambda", "LoadImage", "SaveImage", "SaveClassification", "WriteFile"),
+    *("TorchVision", "TorchIO", "CuCIM"),
+)
+"""Transforms that read or write files, or run a function by its name."""
+
+_VISION_NETWORKS = ("TorchVisionFCModel",)
+"""Networks of torchvision, which MONAI builds by name and without their weights."""
+
+_NETWORK_FUNCTIONS = re.compile(r"(?:res|seres|senet|densenet|efficientnet|hrnet|vit)\w*", re.IGNORECASE)
+"""Functions of ``monai.networks.nets`` that build a network, such as ``resnet18``."""
+
+_NETS = "monai.networks.nets"
+
+HARMLESS_IMPORTS = frozenset(
+    (
+        *("torch", "monai", "numpy", "math", "typing", "__future__", "collections", "functools", "itertools"),
+        *("os", "glob", "pathlib", "json", "logging", "ignite", "datetime", "time", "random", "copy", "re"),
+    )
+)
+"""Modules that a bundle may mention in ``imports``. Nothing is imported for it: what these names would be used for are
+the lists of files, the logs and the training loops of the bundle, which are not run; an expression that is needed and
+uses them is refused."""
+
+_IMPORT = re.compile(r"(?:import ([\w.]+)(?: as \w+)?|from ([\w.]+) import [\w, ]+(?: as \w+)?)", re.ASCII)
 
 
-def allowed_class(target: str, key: str) -> type:
-    """Return the class that ``_target_`` names.
+def allowed_target(target: str) -> Callable[..., Any] | None:
+    """Find what ``_target_`` names, if a bundle may build it; else None.
 
     Parameters
     ----------
     target
         A dotted path, or the bare name of a class of MONAI as its own bundles write it.
-    key
-        Where it stands in the configuration, for the error.
-
-    Raises
-    ------
-    GradCamError
-        If it is none of the classes a bundle may build.
     """
     found = _find(target)
-    if (
-        not isinstance(found, type)
-        or not issubclass(found, nn.Module | Transform | Inferer)
-        or not _inside(found.__module__)
-        or found.__name__.removeprefix("Rand").startswith(_REFUSED_STEMS)
-    ):
-        raise GradCamError(
-            f"The bundle asks at “{key}” for “{target}”, which is not a network, transform or inferer of MONAI that "
-            "a bundle may build; use one of MONAI's own or open only bundles that do."
-        )
-    return found
+    home = str(getattr(found, "__module__", ""))
+    name = str(getattr(found, "__name__", ""))
+    if not _inside(home):
+        return None
+    if isinstance(found, type):
+        if name.removeprefix("Rand").startswith(_REFUSED_STEMS) and name not in _VISION_NETWORKS:
+            return None
+        return found if issubclass(found, nn.Module | Transform | Inferer) else None
+    is_network = home.startswith(_NETS + ".") and _NETWORK_FUNCTIONS.fullmatch(name)
+    return found if callable(found) and is_network else None
 
 
+def allowed_import(statement: str) -> bool:
+    """Tell whether a statement of ``imports`` mentions a harmless module and does nothing else."""
+    match = _IMPORT.fullmatch(statement.strip())
+    return match is not None and (match[1] or match[2]).partition(".")[0] in HARMLESS_IMPORTS
+
+
+@cache
 def _find(target: str) -> object:
     module, _, name = target.rpartition(".")
     homes = [module] if module else list(_SHORT_NAME_HOMES)
@@ -64,7 +91,7 @@ def _find(target: str) -> object:
             continue
         try:
             return getattr(import_module(home), name)
-        except (ImportError, AttributeError):
+        except Exception:  # there is no such module or name, or it needs a package that is not here
             continue
     return None
 

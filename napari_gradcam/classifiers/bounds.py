@@ -7,6 +7,7 @@ is made.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -71,6 +72,8 @@ def _bytes_of(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
     """Tell how large new tensors will be; 0 where that cannot be told, or nothing new is made."""
     if func._schema.is_mutable:
         return 0  # it writes into what is there
+    if args and isinstance(args[0], list) and all(isinstance(size, int) for size in args[0]):
+        return 8 * math.prod(args[0])  # a new tensor of that size, at its widest: most are made so
     try:
         shapes, names = tree_map_only(Tensor, _shape_of, (args, kwargs))
         if "device" in names or not any(isinstance(leaf, Tensor) for leaf in tree_leaves((args, kwargs))):

@@ -1,275 +1,354 @@
-"""A MONAI bundle, folder or zip, to a Classifier.
+"""A MONAI bundle or a recipe to a Classifier.
 
 Layout (MONAI Bundle specification): ``configs/metadata.json``, ``configs/inference.json`` or ``.yaml``,
-``models/model.pt``. A zip is read in place and never unpacked, so none of its paths can reach outside.
+``models/model.pt``. No code from a bundle runs unless a person trusts it.
 """
 
 from __future__ import annotations
 
+import atexit
 import io
-import json
-import pickle
-import zipfile
+import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-import yaml
-from monai.inferers import SimpleInferer
+from monai.inferers import SimpleInferer, SlidingWindowInferer
 from monai.transforms import EnsureChannelFirst, EnsureChannelFirstd
 from torch import nn
 
-from napari_gradcam.classifiers.allowlist import allowed_class
-from napari_gradcam.classifiers.classifier import Classifier
-from napari_gradcam.classifiers.config import Config
+from napari_gradcam.classifiers.bounds import Bounded, TooLargeError
+from napari_gradcam.classifiers.classifier import Classifier, Wants, Windows
+from napari_gradcam.classifiers.config import Config, RefusedError
+from napari_gradcam.classifiers.files import BundleFiles
 from napari_gradcam.classifiers.metadata import Metadata
+from napari_gradcam.classifiers.plan import Plan, findings, plan
 from napari_gradcam.classifiers.preprocessing import compose
-from napari_gradcam.classifiers.scores import Activation, Head
+from napari_gradcam.classifiers.scores import Head
+from napari_gradcam.classifiers.trust import Finding, Inspection, UntrustedError, is_trusted, remember
+from napari_gradcam.classifiers.trusted import TrustedConfig, scripts_of
+from napari_gradcam.classifiers.weights import UnsafeWeightsError, load_state, read_state
 from napari_gradcam.errors import GradCamError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from os import PathLike
 
-_WEIGHTS = "models/model.pt"
-_INFERENCE = ("configs/inference.json", "configs/inference.yaml", "configs/inference.yml")
-_LOADERS = ("LoadImage", "SaveImage")
-_LARGEST_FILE = 8 * 2**30
-"""Bytes of one unpacked file of a zip; a larger one is a bomb rather than a classifier."""
+    from torch import Tensor
+
+    from napari_gradcam.classifiers.config import Reader
+
+INFERENCE = ("configs/inference.json", "configs/inference.yaml", "configs/inference.yml")
+METADATA = "configs/metadata.json"
+WEIGHTS = ("models/model.pt", "models/model.safetensors", "models/model.pth", "models/model.ckpt")
+RECIPES = (".yaml", ".yml")
+LICENCES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "docs/LICENSE", "LICENCE")
+
+_WEIGHT_ENDINGS = (".pt", ".pth", ".ckpt", ".safetensors")
+_MOST_LICENCE = 1 << 17
 
 
-def load_classifier(path: str | PathLike[str]) -> Classifier:
-    """Read a MONAI bundle from disk; no code from it runs.
+def load_classifier(path: str | PathLike[str], *, trust: bool = False) -> Classifier:
+    """Read a classifier from disk; no code from it runs.
 
     Parameters
     ----------
     path
-        The bundle's folder, or a zip of it.
+        A MONAI bundle's folder or a zip of it, or a recipe: a short YAML file that names an architecture, a file of
+        weights and the preprocessing (:mod:`napari_gradcam.classifiers.recipe`).
+    trust
+        Let the bundle run the code it asks for, and remember these very contents: they open without asking from then
+        on, until a byte of them changes.
+
+    Raises
+    ------
+    UntrustedError
+        If it asks for something that would run code from it, and is not trusted.
+    GradCamError
+        If it is no bundle, has no weights, weights that do not fit its network, or sizes that no memory holds.
+    """
+    path = Path(path)
+    try:
+        if path.is_file() and path.suffix.lower() in RECIPES:
+            return _from_recipe(path)
+        files = BundleFiles(path)
+        inspected, weights = _inspect(files)
+        if not inspected.findings:
+            return _from_bundle(files, _safe_config(files), weights)
+        if not (trust or inspected.trusted):
+            raise UntrustedError(files.label, inspected.findings, inspected.digest)
+        root = files.unpack(_unpacking())
+        with scripts_of(root):
+            weights = weights or _state(files, _weights(files), trusted=True)
+            classifier = _from_bundle(files, TrustedConfig(files.mapping(_inference(files)), root), weights)
+        remember(inspected.digest, files.label)
+        return classifier
+    except TooLargeError as error:
+        raise GradCamError(
+            f"The model {path.name} asks for more memory than there is ({error}); this is no classifier that can be "
+            "opened here."
+        ) from error
+    except RecursionError as error:
+        raise GradCamError(f"The configuration of {path.name} is nested too deeply; correct it.") from error
+
+
+def inspect_bundle(path: str | PathLike[str]) -> Inspection:
+    """List what a bundle asks for that would run code from it; nothing is built.
+
+    Parameters
+    ----------
+    path
+        As for :func:`load_classifier`; a recipe can ask for nothing.
 
     Raises
     ------
     GradCamError
-        If it is no bundle, names what a bundle may not name, has no weights, or weights that do not fit its network.
+        If it is no bundle.
     """
     path = Path(path)
-    root = _root(path)
-    metadata = Metadata(
-        _read_mapping(root / "configs" / "metadata.json", path) if _has(root, "configs/metadata.json") else {}
-    )
-    config = _inference_config(root, path)
-    network = config.build("network_def" if "network_def" in config else "network")
+    if path.is_file() and path.suffix.lower() in RECIPES:
+        return Inspection("", (), False)
+    try:
+        files = BundleFiles(path)
+        inspected, _ = _inspect(files)
+        return inspected if inspected.digest else inspected._replace(digest=files.digest())
+    except RecursionError as error:
+        raise GradCamError(f"The configuration of {path.name} is nested too deeply; correct it.") from error
+
+
+class Source(NamedTuple):
+    """What a classifier is made of."""
+
+    label: str
+    """How sentences call it."""
+    config: Reader
+    metadata: Metadata
+    weights: Mapping[str, Tensor]
+    weights_label: str
+    licence: str = ""
+
+
+def assemble(source: Source) -> Classifier:
+    """Build the network, load its weights, and read how it is used."""
+    what = plan(source.config, source.label)
+    with Bounded():
+        network = source.config.build_node(what.network.node, what.network.key)
     if not isinstance(network, nn.Module):
         raise GradCamError(
-            f"The bundle {path.name} gives no network at “network_def”; correct its inference configuration."
+            f"The bundle {source.label} gives no network at “{what.network.key}”; correct its configuration."
         )
-    _load_weights(network, root, path)
+    notices = load_state(network, source.weights, source.weights_label)
     network.eval().requires_grad_(False)
-    _check_inferer(config, path)
-    activation = _activation(config)
-    spatial_dims = metadata.spatial_dims or _spatial_dims(network, path)
-    class_names = metadata.class_names or _numbered(network, metadata.input_shape(spatial_dims))
-    notices = metadata.notices
+    return _classifier(source, what, network, notices)
+
+
+def _classifier(source: Source, what: Plan, network: nn.Module, notices: tuple[str, ...]) -> Classifier:
+    metadata = source.metadata
+    spatial_dims = metadata.spatial_dims or _spatial_dims(network, source.label)
+    input_shape = metadata.input_shape(spatial_dims)
+    outputs = metadata.outputs or _count_outputs(network, input_shape, source.label)
+    class_names = metadata.class_names(outputs) or tuple(f"class {n}" for n in range(max(outputs, 2)))
+    notices = (*metadata.notices(outputs), *notices)
+    activation = what.activation
     if activation is None:
         # A sigmoid for one logit, which decides between two classes; otherwise classes are taken to exclude one
         # another.
-        activation = "sigmoid" if metadata.outputs == 1 else "softmax"
+        activation = "sigmoid" if outputs == 1 else "softmax"
         notices += (f"The bundle names no activation: {activation} was assumed for the probabilities.",)
     return Classifier(
         network=network,
-        preprocess=_preprocessing(config),
+        preprocess=_preprocessing(source.config, what),
         class_names=class_names,
-        head=Head(len(class_names), activation),
+        head=Head(len(class_names), activation, outputs),
         spatial_dims=spatial_dims,
-        input_shape=metadata.input_shape(spatial_dims),
-        name=metadata.name or path.stem,
+        input_shape=input_shape,
+        name=metadata.name or Path(source.label).stem,
         version=metadata.version,
         description=metadata.description,
         slice_rule=metadata.slice_rule(class_names),
         declared_layer=metadata.target_layer,
         notices=notices,
+        wants=Wants(
+            modality=metadata.modality,
+            channels=metadata.channels,
+            value_range=metadata.value_range,
+            rows_first=metadata.rows_first or what.rows_first,
+        ),
+        windows=_windows(source.config, what, spatial_dims, source.label),
+        intended_use=metadata.intended_use,
+        licence=source.licence or metadata.licence,
     )
 
 
-def _root(path: Path) -> Path | zipfile.Path:
-    if not path.exists():
-        raise GradCamError(f"There is no model at {path}; give the folder or zip of a MONAI bundle.")
-    root: Path | zipfile.Path = path
-    if path.is_file():
-        try:
-            archive = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, OSError):
-            raise GradCamError(
-                f"{path.name} is neither a folder nor a readable zip; give the folder or zip of a MONAI bundle."
-            ) from None
-        root = zipfile.Path(archive)
-    if not _has(root, "configs"):
-        inner = [folder for folder in root.iterdir() if folder.is_dir() and _has(folder, "configs")]
-        if len(inner) != 1:
-            raise GradCamError(
-                f"{path.name} is not a MONAI bundle: it has no folder “configs”; give the folder that holds configs "
-                f"and models."
-            )
-        root = inner[0]
-    return root
+# From files
 
 
-def _has(root: Path | zipfile.Path, name: str) -> bool:
-    return root.joinpath(name).exists() or root.joinpath(name + "/").exists()
+def _from_recipe(path: Path) -> Classifier:
+    from napari_gradcam.classifiers.recipe import read_recipe
+
+    recipe = read_recipe(path)
+    label = f"“{recipe.weights.name}”"
+    state = read_state(recipe.weights, recipe.weights.name, label)
+    config = Config(recipe.inference)
+    for found in findings(config, plan(config, path.name)):
+        raise RefusedError(found.key, found.asks, found.reason)
+    return assemble(Source(path.name, config, Metadata(recipe.metadata), state, label))
 
 
-def _read_bytes(file: Path | zipfile.Path, path: Path) -> bytes:
-    if isinstance(file, zipfile.Path):
-        size = file.root.getinfo(file.at).file_size
-        if size > _LARGEST_FILE:
-            raise GradCamError(
-                f"{file.name} in {path.name} claims to unpack to {size / 2**30:.0f} GiB; this is no classifier."
-            )
-    try:
-        return file.read_bytes()
-    except (OSError, zipfile.BadZipFile) as error:
-        raise GradCamError(f"{file.name} of the bundle {path.name} cannot be read: {error}.") from error
-
-
-def _read_mapping(file: Path | zipfile.Path, path: Path) -> dict[str, Any]:
-    try:
-        text = _read_bytes(file, path).decode("utf-8")
-        content = json.loads(text) if file.name.endswith(".json") else yaml.safe_load(text)
-    except (ValueError, yaml.YAMLError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise GradCamError(f"{file.name} of the bundle {path.name} cannot be understood: {reason}.") from error
-    if not isinstance(content, dict):
-        raise GradCamError(
-            f"{file.name} of the bundle {path.name} holds no keys; give a bundle with a proper {file.name}."
+def _from_bundle(files: BundleFiles, config: Reader, weights: Mapping[str, Tensor]) -> Classifier:
+    return assemble(
+        Source(
+            label=files.label,
+            config=config,
+            metadata=_metadata(files),
+            weights=weights,
+            weights_label=_weights_label(files, _weights(files)),
+            licence=_licence(files),
         )
-    return content
+    )
 
 
-def _inference_config(root: Path | zipfile.Path, path: Path) -> Config:
-    for name in _INFERENCE:
-        if _has(root, name):
-            return Config(_read_mapping(root.joinpath(name), path))
+def _inspect(files: BundleFiles) -> tuple[Inspection, dict[str, Tensor]]:
+    """List what would run code, and read the weights; the digest is computed only where there is something."""
+    config = _safe_config(files)
+    found = list(findings(config, plan(config, files.label)))
+    name = _weights(files)
+    weights = {}
+    try:
+        weights = _state(files, name, trusted=False)
+    except UnsafeWeightsError as error:
+        found.append(Finding(name, error.asks, "a pickle that holds more than weights"))
+    digest = files.digest() if found else ""
+    return Inspection(digest, tuple(dict.fromkeys(found)), bool(digest) and is_trusted(digest)), weights
+
+
+def _safe_config(files: BundleFiles) -> Config:
+    return Config(files.mapping(_inference(files)), lambda name: files.mapping(f"configs/{name}"))
+
+
+def _inference(files: BundleFiles) -> str:
+    for name in INFERENCE:
+        if files.has(name):
+            return name
     raise GradCamError(
-        f"The bundle {path.name} has no configs/inference.json or .yaml, which says what to run; add it."
+        f"The bundle {files.label} has no configs/inference.json or .yaml, which says what to run; add it."
     )
 
 
-def _load_weights(network: nn.Module, root: Path | zipfile.Path, path: Path) -> None:
-    if not _has(root, _WEIGHTS):
-        script = " (its model.ts is TorchScript, which cannot be looked into)" if _has(root, "models/model.ts") else ""
-        raise GradCamError(
-            f"The bundle {path.name} has no weights: {_WEIGHTS} is missing{script}; add the state dict there."
-        )
-    content = io.BytesIO(_read_bytes(root.joinpath(_WEIGHTS), path))
-    try:
-        state = torch.load(content, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
-        raise GradCamError(
-            f"{_WEIGHTS} of the bundle {path.name} holds more than weights or is damaged, and was not opened; save "
-            "the network's state_dict() alone."
-        ) from error
-    if isinstance(state, dict):
-        state = next((state[key] for key in ("state_dict", "model") if isinstance(state.get(key), dict)), state)
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise GradCamError(
-            f"{_WEIGHTS} of the bundle {path.name} holds no state dict; save the network's state_dict()."
-        )
-    _check_fit(network.state_dict(), state, path)
-    network.load_state_dict(state)
+def _metadata(files: BundleFiles) -> Metadata:
+    return Metadata(files.mapping(METADATA) if files.has(METADATA) else {})
 
 
-def _check_fit(wanted: Mapping[str, Any], given: Mapping[str, Any], path: Path) -> None:
-    missing = [name for name in wanted if name not in given]
-    extra = [name for name in given if name not in wanted]
-    other = [name for name in wanted if name in given and wanted[name].shape != given[name].shape]
-    if not (missing or extra or other):
-        return
-    details = []
-    if missing:
-        details.append(f"{len(missing)} missing (first {missing[0]})")
-    if extra:
-        details.append(f"{len(extra)} unknown (first {extra[0]})")
-    if other:
-        first = other[0]
-        details.append(
-            f"{len(other)} of another size (first {first}: {list(given[first].shape)}, not {list(wanted[first].shape)})"
-        )
+def _weights(files: BundleFiles) -> str:
+    """Find the file of weights: by its usual names, or the only one there is."""
+    for name in WEIGHTS:
+        if files.has(name):
+            return name
+    found = [name for name in files.inside("models") if name.endswith(_WEIGHT_ENDINGS)]
+    if len(found) == 1:
+        return found[0]
+    script = " (its model.ts is TorchScript, which cannot be looked into)" if files.has("models/model.ts") else ""
     raise GradCamError(
-        f"The weights of the bundle {path.name} do not fit its network: {', '.join(details)}; give the weights of "
-        "this very network, or correct network_def."
+        f"The bundle {files.label} has no weights: {WEIGHTS[0]} is missing{script}; add the state dict there."
     )
 
 
-def _check_inferer(config: Config, path: Path) -> None:
-    if "inferer" not in config:
-        return
-    node = config.raw("inferer")
-    target = node.get("_target_") if isinstance(node, dict) else None
-    if not isinstance(target, str) or not issubclass(allowed_class(target, "inferer::_target_"), SimpleInferer):
-        raise GradCamError(
-            f"The bundle {path.name} runs its network by “{target}”; only SimpleInferer, the whole input at once, "
-            f"can be explained."
-        )
+def _weights_label(files: BundleFiles, name: str) -> str:
+    return f"{name} of the bundle {files.label}"
 
 
-def _activation(config: Config) -> Activation | None:
-    """Read the activation from the postprocessing, where ``Activationsd`` names it."""
-    for node in _nodes(config, "postprocessing"):
-        if str(node.get("_target_", "")).rpartition(".")[2].startswith("Activations"):
-            for activation in get_args(Activation):
-                if node.get(activation) in (True, [True]):
-                    return cast("Activation", activation)
-    return None
+def _state(files: BundleFiles, name: str, *, trusted: bool) -> dict[str, Tensor]:
+    source = files.root / name if isinstance(files.root, Path) else io.BytesIO(files.read(name))
+    return read_state(source, name, _weights_label(files, name), trusted=trusted)
 
 
-def _preprocessing(config: Config) -> Callable[[Any], Any]:
-    """Build the chain that runs on a volume already in memory: without loading, channel-first, and label keys."""
+def _licence(files: BundleFiles) -> str:
+    name = next((name for name in LICENCES if files.has(name)), None)
+    return "" if name is None else files.read(name, _MOST_LICENCE).decode("utf-8", "replace").strip()
+
+
+def _unpacking() -> Path:
+    """Make a folder that lasts as long as the program: a trusted bundle may import its modules late."""
+    folder = tempfile.TemporaryDirectory(prefix="napari-gradcam-")
+    atexit.register(folder.cleanup)
+    return Path(folder.name)
+
+
+# From a plan
+
+
+def _preprocessing(config: Reader, what: Plan) -> Callable[[Any], Any]:
+    """Build the chain that runs on a volume already in memory."""
     transforms = []
-    image_key = "image"
-    for number, node in enumerate(_nodes(config, "preprocessing")):
-        place = f"preprocessing::transforms::{number}"
-        stem = str(node.get("_target_", "")).rpartition(".")[2]
-        keys = config.build_node(node["keys"], f"{place}::keys") if "keys" in node else None
-        if keys is not None:
-            keys = [keys] if isinstance(keys, str) else list(keys)
-            if number == 0 and image_key not in keys:
-                image_key = keys[0]
-            if image_key not in keys:
-                continue
-            node = {**node, "keys": [image_key]}
-        if stem.startswith(_LOADERS):
-            continue
-        transform = config.build_node(node, place)
-        if transform is not None and not isinstance(transform, EnsureChannelFirst | EnsureChannelFirstd):
-            transforms.append(transform)
-    return compose(transforms, image_key)
+    with Bounded():
+        for step in what.steps:
+            transform = config.build_node(step.node, step.key)
+            if transform is not None and not isinstance(transform, EnsureChannelFirst | EnsureChannelFirstd):
+                transforms.append(transform)
+    return compose(transforms, what.image_key)
 
 
-def _nodes(config: Config, key: str) -> Iterator[dict[str, Any]]:
-    """Yield each transform's entry of a ``Compose`` or plain list."""
-    if key not in config:
-        return
-    node = config.raw(key)
-    entries = config.follow(node.get("transforms", [])) if isinstance(node, dict) else node
-    for entry in entries if isinstance(entries, list) else []:
-        followed = config.follow(entry)
-        if not isinstance(followed, dict) or not isinstance(followed.get("_target_"), str):
-            raise GradCamError(f"The bundle lists at “{key}” something that is no transform ({entry!r}); correct it.")
-        yield followed
+def _windows(config: Reader, what: Plan, dims: int, label: str) -> Windows | None:
+    """Read how the network slides over its input; None where it reads all of it at once.
+
+    Raises
+    ------
+    GradCamError
+        If the bundle runs it in another way, which has no map.
+    """
+    if what.inferer is None:
+        return None
+    inferer = config.build_node(what.inferer.node, what.inferer.key)
+    if isinstance(inferer, SimpleInferer):
+        return None
+    if not isinstance(inferer, SlidingWindowInferer):
+        raise GradCamError(
+            f"The bundle {label} runs its network by “{what.inferer.name}”; only SimpleInferer, which reads the whole "
+            "input at once, and SlidingWindowInferer can be explained."
+        )
+
+    def along(value: Any) -> tuple[Any, ...]:
+        return tuple(value) if isinstance(value, list | tuple) else (value,) * dims
+
+    roi, overlap = along(inferer.roi_size), along(inferer.overlap)
+    if len(roi) != dims or len(overlap) != dims or not all(0 <= share < 1 for share in overlap):
+        raise GradCamError(
+            f"The bundle {label} slides a window of {roi} with an overlap of {overlap} over an input of {dims} axes; "
+            f"give {dims} sizes, and overlaps from 0 to below 1."
+        )
+    sigma = inferer.sigma_scale if isinstance(inferer.sigma_scale, float | int) else inferer.sigma_scale[0]
+    return Windows(
+        roi=tuple(int(size) if size else 0 for size in roi),
+        overlap=tuple(float(share) for share in overlap),
+        mode="gaussian" if str(getattr(inferer.mode, "value", inferer.mode)) == "gaussian" else "constant",
+        sigma=float(sigma),
+        padding=str(getattr(inferer.padding_mode, "value", inferer.padding_mode)),
+        fill=float(inferer.cval),
+        at_once=int(inferer.sw_batch_size),
+    )
 
 
-def _spatial_dims(network: nn.Module, path: Path) -> int:
+def _spatial_dims(network: nn.Module, label: str) -> int:
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Conv3d):
             return 2 if isinstance(module, nn.Conv2d) else 3
     raise GradCamError(
-        f"The network of the bundle {path.name} has no 2D or 3D convolution; give a convolutional classifier."
+        f"The network of the bundle {label} has no 2D or 3D convolution; give a convolutional classifier."
     )
 
 
-def _numbered(network: nn.Module, input_shape: tuple[int, ...]) -> tuple[str, ...]:
-    """Give numbers as names where the metadata does not name them, counted by a run on zeros."""
+def _count_outputs(network: nn.Module, input_shape: tuple[int, ...], label: str) -> int:
+    """Count the scores by a run on zeros, where the metadata do not say."""
     from napari_gradcam.cam import output_scores
 
-    with torch.inference_mode():
-        count = output_scores(network(torch.zeros(1, *input_shape))).shape[1]
-    return tuple(f"class {n}" for n in range(max(count, 2)))
+    try:
+        with torch.inference_mode(), Bounded():
+            return int(output_scores(network(torch.zeros(1, *input_shape))).shape[1])
+    except (GradCamError, TooLargeError):
+        raise
+    except Exception as error:
+        told = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise GradCamError(
+            f"The network of the bundle {label} does not take an input of {' × '.join(map(str, input_shape))} "
+            f"(channels first): {told}; say in metadata.json which input it reads."
+        ) from error

@@ -1,49 +1,73 @@
 """A bundle's configuration, read without running code from it.
 
 MONAI's own ConfigParser calls whatever ``_target_`` names and evaluates each string that begins with ``$``. Here
-references (``@a::b``) are followed, ``_target_`` is built from the allow-list alone, and a ``$`` expression may hold
-references, numbers, lists, arithmetic and comparisons: a small interpreter of its syntax tree computes it, nothing is
-ever passed to ``eval``.
+references (``@a::b``) and macros (``%a::b``) are followed within the bundle, ``_target_`` is built from the allow-list
+alone, and of expressions those are computed that :mod:`napari_gradcam.classifiers.expressions` knows.
 """
 
 from __future__ import annotations
 
-import ast
-import operator
+import inspect
 import re
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import nn
 
-from napari_gradcam.classifiers.allowlist import allowed_class
+from napari_gradcam.classifiers import expressions
+from napari_gradcam.classifiers.allowlist import allowed_target
+from napari_gradcam.classifiers.bounds import TooLargeError
 from napari_gradcam.errors import GradCamError
+from napari_gradcam.volumes.wording import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-_REFERENCE = re.compile(r"@([A-Za-z_][\w]*(?:(?:::|#)\w+)*)")
-_UNARY: dict[type[ast.unaryop], Callable[[Any], Any]] = {
-    ast.USub: operator.neg,
-    ast.UAdd: operator.pos,
-    ast.Not: operator.not_,
-}
-_BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.FloorDiv: operator.floordiv,
-    ast.Mod: operator.mod,
-}
-_COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
-    ast.Eq: operator.eq,
-    ast.NotEq: operator.ne,
-    ast.Lt: operator.lt,
-    ast.LtE: operator.le,
-    ast.Gt: operator.gt,
-    ast.GtE: operator.ge,
-}
+MOST_PARTS = 100_000
+"""Parts of a configuration that are built; aliases of YAML can multiply a few lines without end."""
+
+KNOWN_MARKS = ("_target_", "_disabled_", "_desc_", "_requires_", "_mode_")
+"""What MONAI understands beside the arguments of a class."""
+
+_SEPARATOR = re.compile("::|#")
+_MACRO = re.compile(r"%(?:([\w./-]+\.(?:json|ya?ml))(?:::|#))?([A-Za-z_]\w*(?:(?:::|#)\w+)*)")
+_DOWNLOADS = ("pretrained", "use_pretrained", "weights", "pretrained_url", "pretrained_path", "url")
+
+
+class RefusedError(GradCamError):
+    """A part of the configuration would run code.
+
+    Attributes
+    ----------
+    key, asks, reason
+        Where it stands, what it is, and why it is refused.
+    """
+
+    def __init__(self, key: str, asks: str, reason: str) -> None:
+        self.key, self.asks, self.reason = key, shortened(asks), reason
+        super().__init__(
+            f"The bundle asks at “{key}” for “{self.asks}”, {reason}; open it only where you trust it (trust=True, "
+            "--trust), or have it changed."
+        )
+
+
+class Reader(Protocol):
+    """What is asked of a configuration, by whoever makes a classifier of it."""
+
+    def __contains__(self, key: str) -> bool:
+        """Whether the configuration has `key` at its top."""
+
+    def raw(self, key: str) -> Any:
+        """Return what stands at ``a::b::0``, references followed but nothing built."""
+
+    def follow(self, node: Any, key: str) -> Any:
+        """Return what `node` stands for if it is a reference or macro, else `node` itself."""
+
+    def build(self, key: str) -> Any:
+        """Build what stands at `key`."""
+
+    def build_node(self, node: Any, key: str) -> Any:
+        """Build `node`, which stands at `key`."""
 
 
 class Config:
@@ -53,11 +77,14 @@ class Config:
     ----------
     content
         The mapping as read from the file.
+    other
+        Reads another file of the bundle's ``configs``, which a macro names.
     """
 
-    def __init__(self, content: Mapping[str, Any]) -> None:
-        self._content = content
+    def __init__(self, content: Mapping[str, Any], other: Callable[[str], Mapping[str, Any]] | None = None) -> None:
+        self._content, self._other = content, other
         self._open: list[str] = []
+        self._built = 0
 
     def __contains__(self, key: str) -> bool:
         """Whether the configuration has `key` at its top."""
@@ -72,18 +99,29 @@ class Config:
             If nothing stands there.
         """
         node: Any = self._content
-        for part in re.split("::|#", key):
+        walked: list[str] = []
+        for part in _SEPARATOR.split(key):
             try:
                 node = node[int(part)] if isinstance(node, list) else node[part]
             except (KeyError, IndexError, TypeError, ValueError):
-                raise GradCamError(f"The bundle's configuration refers to “{key}”, which it does not hold.") from None
-            node = self.follow(node)
+                raise GradCamError(
+                    f"The bundle's configuration refers to “{printable(key)}”, which it does not hold; correct it."
+                ) from None
+            walked.append(part)
+            node = self.follow(node, "::".join(walked))
         return node
 
-    def follow(self, node: Any) -> Any:
-        """Return what `node` stands for if it is a reference ``@a::b``, else `node` itself."""
-        match = _REFERENCE.fullmatch(node) if isinstance(node, str) else None
-        return self._once(match[1], lambda: self.raw(match[1])) if match else node
+    def follow(self, node: Any, key: str) -> Any:
+        """Return what `node`, which stands at `key`, stands for if it is a reference or macro, else `node` itself."""
+        if not isinstance(node, str):
+            return node
+        if node.startswith("%"):
+            return self._once(node, lambda: self._macro(node, key))
+        match = expressions.REFERENCE.fullmatch(node)
+        if match is None:
+            return node
+        wanted = absolute(match[1], key)
+        return self._once(wanted, lambda: self.raw(wanted))
 
     def build(self, key: str) -> Any:
         """Build what stands at `key`, references followed.
@@ -97,77 +135,83 @@ class Config:
 
     def build_node(self, node: Any, key: str) -> Any:
         """Build `node`, which stands at `key`."""
+        self._built += 1
+        if self._built > MOST_PARTS:
+            raise GradCamError(f"The bundle's configuration has too many parts, last “{key}”; this is no classifier.")
         if isinstance(node, str):
             return self._build_string(node, key)
         if isinstance(node, list):
             return [self.build_node(item, f"{key}::{n}") for n, item in enumerate(node)]
         if not isinstance(node, dict):
             return node
-        arguments = {
-            name: self.build_node(item, f"{key}::{name}")
-            for name, item in node.items()
-            if not (isinstance(name, str) and name.startswith("_") and name.endswith("_"))
-        }
-        if "_target_" not in node:
-            return arguments
-        return self._instantiate(node, arguments, key)
+        arguments = {name: self.build_node(item, f"{key}::{name}") for name, item in node.items() if not is_mark(name)}
+        return self._instantiate(node, arguments, key) if "_target_" in node else arguments
 
     def _instantiate(self, node: dict[str, Any], arguments: dict[str, Any], key: str) -> Any:
-        unknown = {name for name in node if name.startswith("_") and name.endswith("_")} - {
-            "_target_",
-            "_disabled_",
-            "_desc_",
-        }
-        if unknown:
-            raise GradCamError(
-                f"The bundle sets {', '.join(sorted(unknown))} at “{key}”, which may run code; remove it."
-            )
+        for mark in filter(is_mark, node):
+            check_mark(mark, node[mark], key)
         if self.build_node(node.get("_disabled_", False), f"{key}::_disabled_") in (True, "True", "true"):
             return None
-        built = allowed_class(str(node["_target_"]), f"{key}::_target_")
-        if issubclass(built, nn.Module) and arguments.get("pretrained"):
-            arguments["pretrained"] = False  # the bundle's own weights follow; nothing is downloaded
+        if "_requires_" in node:
+            self.build_node(node["_requires_"], f"{key}::_requires_")
+        target = check_target(node["_target_"], f"{key}::_target_")
+        if any(not isinstance(name, str) for name in arguments):
+            raise GradCamError(f"The bundle's “{key}” has an argument whose name is no text; correct it.")
+        if not (isinstance(target, type) and not issubclass(target, nn.Module)):
+            arguments = without_downloads(target, arguments)
         try:
             with warnings.catch_warnings():
                 # MONAI tells its callers of defaults that changed, which the person at the scan cannot act on.
                 warnings.simplefilter("ignore", FutureWarning)
-                return built(**arguments)
+                return target(**arguments)
+        except (TooLargeError, RecursionError, MemoryError):
+            raise
         except Exception as error:
             raise GradCamError(
-                f"The bundle's “{key}” ({built.__name__}) cannot be built: {_first_line(error)}."
+                f"The bundle's “{key}” ({target.__name__}) cannot be built: {_first_line(error)}; correct it."
             ) from error
 
     def _build_string(self, text: str, key: str) -> Any:
-        reference = _REFERENCE.fullmatch(text)
-        if reference:
-            return self._once(reference[1], lambda: self.build(reference[1]))
+        if expressions.REFERENCE.fullmatch(text):
+            return self._reference(text[1:], key)
+        if text.startswith("%"):
+            return self.build_node(self.follow(text, key), key)
         if text.startswith("$"):
             return self._evaluate(text, key)
-        if text.startswith("%"):
-            raise GradCamError(f"The bundle reads another file at “{key}” ({text}); write its content there instead.")
         return text
 
     def _evaluate(self, text: str, key: str) -> Any:
-        values: dict[str, Any] = {}
-
-        def keep(match: re.Match[str]) -> str:
-            name = f"reference_{len(values)}"
-            values[name] = self._once(match[1], lambda: self.build(match[1]))
-            return name
-
         try:
-            tree = ast.parse(_REFERENCE.sub(keep, text[1:]).strip(), mode="eval")
-            return _compute(tree.body, values)
-        except (_NotAllowedError, SyntaxError, TypeError, ValueError, ArithmeticError, LookupError, RecursionError):
+            tree, names = expressions.parse(text[1:])
+            expressions.check(tree, names)
+            return expressions.compute(tree, {name: self._reference(to, key) for name, to in names.items()})
+        except expressions.NotAllowedError as error:
+            raise refused_expression(text, key, error) from None
+        except (TypeError, ValueError, ArithmeticError, LookupError) as error:
             raise GradCamError(
-                f"The bundle holds the expression “{text}” at “{key}”; only references, numbers, arithmetic and "
-                "comparisons are computed, code is not run: write the value itself."
-            ) from None
+                f"The bundle's expression “{shortened(text)}” at “{key}” cannot be computed: {_first_line(error)}; "
+                "write the value itself."
+            ) from error
+
+    def _reference(self, to: str, key: str) -> Any:
+        wanted = absolute(to, key)
+        return self._once(wanted, lambda: self.build(wanted))
+
+    def _macro(self, text: str, key: str) -> Any:
+        """Read what a macro names, in this file or another one of the bundle's."""
+        match = _MACRO.fullmatch(text)
+        file = match[1].rsplit("/", 1)[-1] if match and match[1] else ""
+        if match is None or (file and self._other is None):
+            raise RefusedError(key, text, "a file that is none of its own")
+        if not file:
+            return self.raw(match[2])
+        assert self._other is not None
+        return Config(self._other(file), self._other).raw(match[2])
 
     def _once(self, key: str, build: Callable[[], Any]) -> Any:
         """Follow a reference, but never in a circle."""
         if key in self._open:
-            raise GradCamError(f"The bundle's configuration refers to “{key}” in a circle.")
+            raise GradCamError(f"The bundle's configuration refers to “{printable(key)}” in a circle; correct it.")
         self._open.append(key)
         try:
             return build()
@@ -175,40 +219,73 @@ class Config:
             self._open.pop()
 
 
-class _NotAllowedError(Exception):
-    """An expression holds more than references, numbers, arithmetic and comparisons."""
+def is_mark(name: object) -> bool:
+    """Whether a key is one of MONAI's own rather than an argument."""
+    return isinstance(name, str) and name.startswith("_") and name.endswith("_") and len(name) > 1
 
 
-def _compute(node: ast.expr, values: Mapping[str, Any]) -> Any:
-    match node:
-        case ast.Constant(value=bool() | int() | float() | str() | None as value):
-            return value
-        case ast.Name(id=name) if name in values:
-            return values[name]
-        case ast.List(elts=items):
-            return [_compute(item, values) for item in items]
-        case ast.Tuple(elts=items):
-            return tuple(_compute(item, values) for item in items)
-        case ast.UnaryOp(op=op, operand=operand) if type(op) in _UNARY:
-            return _UNARY[type(op)](_number(_compute(operand, values)))
-        case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
-            return _BINARY[type(op)](_number(_compute(left, values)), _number(_compute(right, values)))
-        case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _COMPARE:
-            return _COMPARE[type(op)](_number(_compute(left, values)), _number(_compute(right, values)))
-        case ast.Subscript(value=container, slice=index):
-            sequence = _compute(container, values)
-            if isinstance(sequence, list | tuple | dict):
-                return sequence[_compute(index, values)]
-    raise _NotAllowedError
+def check_mark(mark: str, value: Any, key: str) -> None:
+    """Refuse a mark that is not known, or that asks for something else than a plain object.
+
+    Raises
+    ------
+    RefusedError
+        Naming it.
+    """
+    if mark not in KNOWN_MARKS or (mark == "_mode_" and value != "default"):
+        raise RefusedError(f"{key}::{mark}", str(value), "which may run code")
 
 
-def _number(value: Any) -> Any:
-    """Arithmetic is for numbers: a list multiplied by a number could fill the memory."""
-    if isinstance(value, bool | int | float):
-        return value
-    raise _NotAllowedError
+def check_target(target: object, key: str) -> Callable[..., Any]:
+    """Find what ``_target_`` names.
+
+    Raises
+    ------
+    RefusedError
+        If a bundle may not build it.
+    """
+    found = allowed_target(target) if isinstance(target, str) else None
+    if found is None:
+        raise RefusedError(
+            key, str(target), "which is not a network, transform or inferer of MONAI that a bundle may build"
+        )
+    return found
+
+
+def refused_expression(text: str, key: str, error: expressions.NotAllowedError) -> RefusedError:
+    """Say that an expression holds more than is computed."""
+    return RefusedError(
+        key,
+        text,
+        f"an expression with {shortened(str(error))}, and only references, numbers and arithmetic are computed",
+    )
+
+
+def absolute(reference: str, key: str) -> str:
+    """Resolve a relative reference, ``##a``, which stands at `key`: one ``#`` is the level of `key` itself."""
+    up = len(reference) - len(reference.lstrip("#"))
+    if not up:
+        return reference
+    base = _SEPARATOR.split(key)[:-up]
+    return "::".join([*base, reference[up:]])
+
+
+def without_downloads(target: Callable[..., Any], arguments: dict[str, Any]) -> dict[str, Any]:
+    """Let a network be built without weights from elsewhere, which some load by default: the bundle's own follow."""
+    try:
+        known = inspect.signature(target).parameters
+    except (TypeError, ValueError):
+        known = {}  # type: ignore[assignment]
+    arguments = {name: value for name, value in arguments.items() if name not in _DOWNLOADS}
+    return {**arguments, **({"pretrained": False} if "pretrained" in known else {})}
+
+
+def shortened(text: str, most: int = 200) -> str:
+    """Write what a bundle says on one line, and not more of it than a sentence bears."""
+    text = printable(text)
+    return text if len(text) <= most else text[:most] + "…"
 
 
 def _first_line(error: Exception) -> str:
     text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0].rstrip(".")
+    return shortened(text.splitlines()[0].rstrip("."))

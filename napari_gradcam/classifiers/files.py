@@ -6,16 +6,13 @@ import hashlib
 import json
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psutil
 import yaml
 
 from napari_gradcam.errors import GradCamError
 from napari_gradcam.volumes.wording import printable
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 LARGEST_TEXT = 1 << 24
 """Bytes of a configuration; a larger one is no configuration."""
@@ -57,7 +54,7 @@ class BundleFiles:
 
     def has(self, name: str) -> bool:
         """Whether there is a file or folder of this name."""
-        return self.root.joinpath(name).exists() or self.root.joinpath(name + "/").exists()
+        return _has(self.root, name)
 
     def read(self, name: str, most: int | None = None) -> bytes:
         """Read a file whole.
@@ -112,11 +109,7 @@ class BundleFiles:
 
     def inside(self, folder: str) -> list[str]:
         """List the files that lie in a folder, sorted."""
-        place = self.root.joinpath(folder + "/" if isinstance(self.root, zipfile.Path) else folder)
-        if not place.is_dir():
-            return []
-        found: Iterator[Any] = place.iterdir()
-        return sorted(f"{folder}/{file.name}" for file in found if file.is_file())
+        return [name for name in self.names() if name.rpartition("/")[0] == folder]
 
     def digest(self) -> str:
         """Give the SHA-256 of all names and contents, in hexadecimal: what a person trusts is this and nothing else."""
@@ -162,16 +155,21 @@ class BundleFiles:
 
     def _inner(self, root: Path | zipfile.Path) -> Path | zipfile.Path:
         """Find the bundle: here, or in the one folder that holds one."""
-        if root.joinpath(_ROOT_MARK + ("/" if isinstance(root, zipfile.Path) else "")).is_dir():
+        if _has(root, _ROOT_MARK):
             return root
         try:
             folders = [one for one in root.iterdir() if one.is_dir()]
         except OSError as error:
             raise GradCamError(f"{self.label} cannot be read ({error.strerror or error}); check the folder.") from error
-        inner = [one for one in folders if one.joinpath(_ROOT_MARK).is_dir() or one.joinpath(_ROOT_MARK + "/").is_dir()]
+        inner = [one for one in folders if _has(one, _ROOT_MARK)]
         if len(inner) != 1:
             raise GradCamError(
                 f"{self.label} is not a MONAI bundle: it has no folder “configs”; give the folder that holds configs "
                 f"and models."
             )
         return inner[0]
+
+
+def _has(root: Path | zipfile.Path, name: str) -> bool:
+    """Whether there is a file or folder; one in a zip is a folder by the stroke at its end alone."""
+    return root.joinpath(name).exists() or (isinstance(root, zipfile.Path) and root.joinpath(name + "/").exists())

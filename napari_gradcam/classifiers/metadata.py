@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import math
+from typing import TYPE_CHECKING, Any, get_args
 
-from napari_gradcam.classifiers.classifier import SliceRule
+from napari_gradcam.classifiers.classifier import Aggregation, SliceRule
 from napari_gradcam.classifiers.preprocessing import PLANES
 from napari_gradcam.errors import GradCamError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+LARGEST_INPUT = 1 << 31
+"""Bytes of one input of a network; a scan of 512 × 512 × 1024 has half of it."""
+
+_CLASS_KEYS = ("channel_def", "class_names", "classes", "class_def", "labels", "label_def", "label_names")
+"""Where bundles name their classes."""
 
 _SURVEY_SIZE = {2: 224, 3: 96}
 """Pixels along each axis that a network is surveyed with where its metadata gives no size."""
@@ -28,30 +35,66 @@ class Metadata:
         self._content = content
         formats = _mapping(content.get("network_data_format"))
         self._input = _first(_mapping(formats.get("inputs")), "image")
-        self._output = _first(_mapping(formats.get("outputs")), "pred")
+        self._outputs = _mapping(formats.get("outputs"))
+        self._output = _first(self._outputs, "pred")
         self._explanation = _mapping(content.get("explanation"))
 
     @property
     def name(self) -> str:
         """The bundle's name, or empty."""
-        return str(self._content.get("name", ""))
+        return _text(self._content.get("name"))
 
     @property
     def version(self) -> str:
         """The bundle's version, or empty."""
-        return str(self._content.get("version", ""))
+        return _text(self._content.get("version"))
 
     @property
     def description(self) -> str:
         """What the bundle says of itself."""
-        return str(self._content.get("description", ""))
+        return _text(self._content.get("description"))
 
     @property
-    def notices(self) -> tuple[str, ...]:
-        """What a reader must know of these metadata."""
-        use = str(self._content.get("intended_use", "")).strip()
-        told = (f"The model's own intended use: {use}",) if use else ()
-        return told if self.class_names else (*told, "The bundle does not name its classes: they are numbered.")
+    def intended_use(self) -> str:
+        """What the bundle says it is for."""
+        return _text(self._content.get("intended_use"))
+
+    @property
+    def licence(self) -> str:
+        """The licence as the metadata name it; most bundles have a file of it instead."""
+        return _text(self._content.get("license")) or _text(self._content.get("copyright"))
+
+    @property
+    def modality(self) -> str:
+        """The modality of the input, such as ``"MR"``, or empty."""
+        return _text(self._input.get("modality"))
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """What each channel of the input is, where every one has a name of its own; else empty."""
+        names = _numbered(self._input.get("channel_def"))
+        return names if len(names) == (self._input.get("num_channels") or len(names)) else ()
+
+    @property
+    def value_range(self) -> tuple[float, float] | None:
+        """Lowest and highest value of the network's input, or None."""
+        limits = self._input.get("value_range")
+        if not isinstance(limits, list) or len(limits) != 2:
+            return None
+        lowest, highest = limits
+        plain = all(isinstance(end, int | float) and math.isfinite(end) for end in (lowest, highest))
+        return (float(lowest), float(highest)) if plain and lowest < highest else None
+
+    @property
+    def rows_first(self) -> bool:
+        """Whether our own block says that the network reads pictures with their rows first."""
+        return self._explanation.get("rows_first") is True
+
+    def notices(self, outputs: int) -> tuple[str, ...]:
+        """Say what a reader must know of these metadata, for a network with so many outputs."""
+        told = (f"The model's own intended use: {self.intended_use}",) if self.intended_use else ()
+        named = self.class_names(outputs)
+        return told if named else (*told, "The bundle does not name its classes: they are numbered.")
 
     @property
     def outputs(self) -> int | None:
@@ -59,20 +102,15 @@ class Metadata:
         count = self._output.get("num_channels")
         return count if isinstance(count, int) and count > 0 else None
 
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Names from ``channel_def``, in the order of their numbers; empty where there are none.
+    def class_names(self, outputs: int) -> tuple[str, ...]:
+        """Names of the classes in the order of their numbers; empty where there are none, or not one for each output.
 
-        One output with one name decides between that class and its absence.
+        They stand in ``channel_def`` of the output or, in bundles of their makers' own taste, elsewhere. One output
+        with one name decides between that class and its absence.
         """
-        channel_def = _mapping(self._output.get("channel_def"))
-        numbers = sorted(int(key) for key in channel_def if str(key).isdecimal())
-        named = {int(key): str(value) for key, value in channel_def.items() if str(key).isdecimal()}
-        if not numbers or numbers != list(range(len(numbers))):
-            return ()
-        names = tuple(named[n] for n in numbers)
-        if len(set(names)) < len(names):
-            return ()
+        places = (self._output, self._outputs, self._content)
+        every = [_numbered(place.get(key)) for place in places for key in _CLASS_KEYS]
+        names = next((names for names in every if len(names) == outputs or (outputs, len(names)) == (1, 2)), ())
         return (f"no {names[0]}", names[0]) if len(names) == 1 else names
 
     @property
@@ -82,7 +120,13 @@ class Metadata:
         return len(shape) if isinstance(shape, list) and len(shape) in (2, 3) else None
 
     def input_shape(self, spatial_dims: int) -> tuple[int, ...]:
-        """Shape ``(channel, *spatial)`` to survey the network with."""
+        """Shape ``(channel, *spatial)`` to survey the network with.
+
+        Raises
+        ------
+        GradCamError
+            If it is one that no network is run on.
+        """
         channels = self._input.get("num_channels")
         shape = self._input.get("spatial_shape")
         spatial = (_SURVEY_SIZE[spatial_dims],) * spatial_dims
@@ -92,7 +136,13 @@ class Metadata:
                 size if isinstance(size, int) and size > 0 else default
                 for size, default in zip(shape, spatial, strict=True)
             )
-        return (channels if isinstance(channels, int) and channels > 0 else 1, *spatial)
+        found = (channels if isinstance(channels, int) and channels > 0 else len(self.channels) or 1, *spatial)
+        if 4 * math.prod(found) > LARGEST_INPUT:
+            raise GradCamError(
+                f"The bundle's metadata.json gives the network's input as {' × '.join(map(str, found))} (channels "
+                "first), which no memory holds; correct network_data_format."
+            )
+        return found
 
     @property
     def target_layer(self) -> str | None:
@@ -111,16 +161,37 @@ class Metadata:
         plane = self._explanation.get("plane", "axial")
         aggregation = self._explanation.get("aggregation", "mean")
         positive = self._explanation.get("positive_class", class_names[-1])
-        if plane not in PLANES or aggregation not in ("max", "mean") or positive not in class_names:
+        top = self._explanation.get("top", SliceRule.top)
+        known = isinstance(plane, str) and plane in PLANES and aggregation in get_args(Aggregation)
+        if not known or positive not in class_names or not (isinstance(top, int) and top > 0):
             raise GradCamError(
-                f"The bundle's metadata.json asks to read slices by plane “{plane}”, aggregation “{aggregation}”, "
-                f"positive class “{positive}”; use axial, coronal or sagittal, max or mean, and one of its own classes."
+                f"The bundle's metadata.json asks to read slices by plane “{plane}”, aggregation “{aggregation}” (top "
+                f"{top}), positive class “{positive}”; use axial, coronal or sagittal, max, mean or top-k with a number "
+                "of slices, and one of its own classes."
             )
-        return SliceRule(plane, aggregation, tuple(class_names).index(positive))
+        return SliceRule(plane, aggregation, tuple(class_names).index(positive), top)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
+
+
+def _text(value: Any) -> str:
+    """Give what a person reads: a text or number; nothing of anything else."""
+    return str(value).strip() if isinstance(value, str | int | float) else ""
+
+
+def _numbered(value: Any) -> tuple[str, ...]:
+    """Read names in the order of their numbers: ``{"0": name}``, ``{name: 0}`` or a list; empty of anything else."""
+    if isinstance(value, list):
+        names = tuple(map(_text, value))
+    else:
+        pairs = list(_mapping(value).items())
+        if all(isinstance(number, int) for _, number in pairs):
+            pairs = [(number, name) for name, number in pairs]
+        by_number = {str(number): _text(name) for number, name in pairs}
+        names = tuple(by_number.get(str(number), "") for number in range(len(pairs)))
+    return names if all(names) and len(set(names)) == len(names) else ()
 
 
 def _first(values: Mapping[str, Any], key: str) -> Mapping[str, Any]:

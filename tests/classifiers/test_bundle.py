@@ -14,6 +14,8 @@ import yaml
 from monai.networks.nets import DenseNet
 
 from napari_gradcam import GradCamError, Volume, explain, load_classifier
+from napari_gradcam.classifiers.channels import channels_of
+from napari_gradcam.classifiers.classifier import Windows
 from napari_gradcam.classifiers.preprocessing import prepare_volume
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ def test_a_folder_gives_network_classes_and_preprocessing(write_bundle: WriteBun
     assert classifier.default_layer == "class_layers.relu"
     assert classifier.head.activation == "softmax"
     # Loading, label keys and the channel axis are left out; a reference and an expression were computed.
-    assert prepare_volume(VOLUME, classifier.preprocess).tensor.shape == (1, 1, 32, 32, 32)
+    assert prepare_volume(channels_of(VOLUME, classifier), classifier.preprocess).tensor.shape == (1, 1, 32, 32, 32)
 
 
 def test_the_weights_are_those_of_the_file(write_bundle: WriteBundle) -> None:
@@ -148,7 +150,7 @@ def write(name: str, content: bytes) -> Callable[[Path], None]:
         (write("configs/inference.json", b"{"), r"inference\.json of the bundle small cannot be understood"),
         (write("configs/inference.json", b"[]"), r"inference\.json of the bundle small holds no keys"),
         (write("configs/metadata.json", b"\xff"), r"metadata\.json of the bundle small cannot be understood"),
-        (write("models/model.pt", b"no weights"), "holds more than weights or is damaged"),
+        (write("models/model.pt", b"no weights"), "is damaged or holds no weights of PyTorch"),
         (lambda folder: torch.save([1, 2], folder / "models/model.pt"), "holds no state dict"),
         (
             lambda folder: torch.save({"other.weight": torch.zeros(1)}, folder / "models/model.pt"),
@@ -242,9 +244,20 @@ def test_a_reference_to_nothing_is_refused(write_bundle: WriteBundle) -> None:
         load_classifier(write_bundle(change))
 
 
-def test_sliding_windows_are_refused_rather_than_shown_in_the_wrong_place(write_bundle: WriteBundle) -> None:
+def test_an_inferer_that_has_no_map_is_refused(write_bundle: WriteBundle) -> None:
     def change(inference: Content, _metadata: Content) -> None:
-        inference["inferer"] = {"_target_": "SlidingWindowInferer", "roi_size": [32, 32, 32]}
+        inference["inferer"] = {"_target_": "PatchInferer"}
 
-    with pytest.raises(GradCamError, match="“SlidingWindowInferer”; only SimpleInferer"):
+    with pytest.raises(GradCamError, match="“PatchInferer”; only SimpleInferer"):
         load_classifier(write_bundle(change))
+
+
+def test_sliding_windows_are_read_as_the_bundle_writes_them(write_bundle: WriteBundle) -> None:
+    def change(inference: Content, _metadata: Content) -> None:
+        inference["inferer"] = {
+            "_target_": "SlidingWindowInferer", "roi_size": [16, 16, -1], "overlap": 0.5, "mode": "gaussian",
+            "sigma_scale": 0.25, "padding_mode": "reflect", "cval": -1, "sw_batch_size": 4,
+        }  # fmt: skip
+
+    windows = load_classifier(write_bundle(change)).windows
+    assert windows == Windows((16, 16, -1), (0.5, 0.5, 0.5), "gaussian", 0.25, "reflect", -1.0, 4)

@@ -1,0 +1,260 @@
+"""What of a bundle's configuration is run, and what is left out: decided before anything is built.
+
+A bundle's inference loads files, compares with labels and writes its results; a classifier for a volume that is in
+memory needs its network, the steps of its preprocessing that change the image, and how its inferer and postprocessing
+read the network.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, cast, get_args
+
+from napari_gradcam.classifiers import expressions
+from napari_gradcam.classifiers.allowlist import allowed_import
+from napari_gradcam.classifiers.config import (
+    MOST_PARTS,
+    RefusedError,
+    absolute,
+    check_mark,
+    check_target,
+    is_mark,
+    refused_expression,
+    shortened,
+)
+from napari_gradcam.classifiers.scores import Activation
+from napari_gradcam.classifiers.trust import Finding
+from napari_gradcam.errors import GradCamError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from napari_gradcam.classifiers.config import Reader
+
+_NETWORKS = ("network_def", "network", "net", "model")
+_IMPORTS = ("imports", "import")
+_LOADERS = ("LoadImage", "SaveImage")
+_CHANNEL_FIRST = re.compile(r"EnsureChannelFirst(d|D|Dict)?|AddChannel(d|D|Dict)?|AsChannelFirst(d|D|Dict)?")
+
+
+class Step(NamedTuple):
+    """A part that is built: where it stands, what stands there, and its short name."""
+
+    key: str
+    node: Any
+    name: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is run of a bundle.
+
+    Attributes
+    ----------
+    network
+        The network.
+    steps
+        The preprocessing of the image, in order.
+    left_out
+        ``(name, reason)`` of the steps that are not run.
+    inferer
+        How the network is run; None where the bundle does not say.
+    activation
+        From scores to probabilities, as the postprocessing has it; None where it does not.
+    image_key
+        What the image is called in the preprocessing's dictionaries.
+    rows_first
+        Whether the bundle loads pictures with their rows first.
+    """
+
+    network: Step
+    steps: tuple[Step, ...]
+    left_out: tuple[tuple[str, str], ...]
+    inferer: Step | None
+    activation: Activation | None
+    image_key: str
+    rows_first: bool
+
+
+def plan(config: Reader, label: str) -> Plan:
+    """Decide what is run.
+
+    Raises
+    ------
+    GradCamError
+        If there is no network, or something that is no transform where one should be.
+    """
+    name = next((name for name in _NETWORKS if name in config), None)
+    if name is None:
+        raise GradCamError(f"The bundle {label} names no network: its configuration has no “network_def”; add it.")
+    network, inferer = config.raw(name), config.raw("inferer") if "inferer" in config else None
+    nodes = list(_transforms(config, "preprocessing", label))
+    key_of = {step.key: _keys(config, step) for step in nodes}
+    image = _image_key(list(key_of.values()))
+    steps, left_out, rows_first = [], [], False
+    for step in nodes:
+        keys = key_of[step.key]
+        if step.name.startswith(_LOADERS):
+            rows_first |= step.node.get("reverse_indexing") is False
+            left_out.append((step.name, "the scan is in memory"))
+        elif _CHANNEL_FIRST.fullmatch(step.name):
+            left_out.append((step.name, "the channels are in front"))
+        elif keys is not None and image not in keys:
+            left_out.append((step.name, f"it does not touch the image, but {', '.join(map(shortened, keys))}"))
+        else:
+            steps.append(step if keys is None else step._replace(node=_only(step.node, keys, image)))
+    return Plan(
+        Step(name, network, _name(network)),
+        tuple(steps),
+        tuple(left_out),
+        None if inferer is None else Step("inferer", inferer, _name(inferer)),
+        _activation(config),
+        image,
+        rows_first,
+    )
+
+
+def findings(config: Reader, what: Plan) -> Iterator[Finding]:
+    """List what would run code, without building anything: among the imports, and in all that is planned."""
+    for name in _IMPORTS:
+        stated = config.raw(name) if name in config else []
+        for number, text in enumerate(stated if isinstance(stated, list) else [stated]):
+            if not (isinstance(text, str) and allowed_import(text.removeprefix("$"))):
+                yield Finding(f"{name}::{number}", shortened(str(text)), "an import of code that is not MONAI's")
+    audit = _Audit(config)
+    for step in (what.network, *what.steps, *([what.inferer] if what.inferer else [])):
+        yield from audit.of(step.node, step.key)
+
+
+class _Audit:
+    """Walks through all that would be built, each part once."""
+
+    def __init__(self, config: Reader) -> None:
+        self._config = config
+        self._seen: set[str] = set()
+        self._parts = 0
+
+    def of(self, node: Any, key: str) -> Iterator[Finding]:
+        """List what is refused in `node`, which stands at `key`."""
+        self._parts += 1
+        if self._parts > MOST_PARTS:
+            raise GradCamError(f"The bundle's configuration has too many parts, last “{key}”; this is no classifier.")
+        if isinstance(node, list):
+            for number, item in enumerate(node):
+                yield from self.of(item, f"{key}::{number}")
+        elif isinstance(node, dict):
+            yield from self._object(node, key)
+        elif isinstance(node, str):
+            try:
+                yield from self._text(node, key)
+            except RefusedError as error:
+                yield Finding(error.key, error.asks, error.reason)
+
+    def _object(self, node: dict[Any, Any], key: str) -> Iterator[Finding]:
+        for name, item in node.items():
+            try:
+                if name == "_target_":
+                    check_target(item, f"{key}::_target_")
+                    continue
+                if is_mark(name) and "_target_" in node:
+                    check_mark(name, item, key)
+            except RefusedError as error:
+                yield Finding(error.key, error.asks, error.reason)
+                continue
+            yield from self.of(item, f"{key}::{name}")
+
+    def _text(self, text: str, key: str) -> Iterator[Finding]:
+        if text.startswith("$"):
+            try:
+                tree, names = expressions.parse(text[1:])
+                expressions.check(tree, names)
+            except expressions.NotAllowedError as error:
+                raise refused_expression(text, key, error) from None
+            for to in names.values():
+                yield from self._reference(absolute(to, key))
+        elif expressions.REFERENCE.fullmatch(text):
+            yield from self._reference(absolute(text[1:], key))
+        elif text.startswith("%"):
+            yield from self.of(self._config.follow(text, key), key)
+
+    def _reference(self, wanted: str) -> Iterator[Finding]:
+        if wanted not in self._seen:
+            self._seen.add(wanted)
+            yield from self.of(self._config.raw(wanted), wanted)
+
+
+def _transforms(config: Reader, key: str, label: str) -> Iterator[Step]:
+    """Give each transform's entry of a ``Compose`` or plain list, those of lists and Composes in it too."""
+    if key in config:
+        yield from _entries(config, config.raw(key), key, label)
+
+
+def _entries(config: Reader, node: Any, key: str, label: str, depth: int = 0) -> Iterator[Step]:
+    node = config.follow(node, key)
+    if isinstance(node, dict) and _name(node) == "Compose" and depth < 8:
+        inner, place = node.get("transforms", []), f"{key}::transforms"
+        inner = config.follow(inner, place)
+        for number, entry in enumerate(inner if isinstance(inner, list) else [inner]):
+            yield from _entries(config, entry, f"{place}::{number}", label, depth + 1)
+    elif isinstance(node, list) and depth < 8:
+        for number, entry in enumerate(node):
+            yield from _entries(config, entry, f"{key}::{number}", label, depth + 1)
+    elif isinstance(node, dict) and isinstance(node.get("_target_"), str):
+        yield Step(key, node, _name(node))
+    elif isinstance(node, str) and node.startswith("$"):
+        yield Step(key, node, node)
+    elif node is not None:
+        raise GradCamError(
+            f"The bundle {label} lists at “{key}” something that is no transform ({shortened(repr(node))}); correct it."
+        )
+
+
+def _keys(config: Reader, step: Step) -> list[str] | None:
+    """Read which keys of a dictionary a transform works on; None of one that works on arrays."""
+    if not isinstance(step.node, dict) or "keys" not in step.node:
+        return None
+    try:
+        keys = config.build_node(step.node["keys"], f"{step.key}::keys")
+    except RefusedError:
+        return None  # it is found again, and told, among the findings
+    return [keys] if isinstance(keys, str) else [str(key) for key in keys] if isinstance(keys, list | tuple) else None
+
+
+def _image_key(used: list[list[str] | None]) -> str:
+    """Tell what the image is called: “image”, or the first key of the first transform that has keys."""
+    every = [keys for keys in used if keys]
+    return "image" if not every or any("image" in keys for keys in every) else every[0][0]
+
+
+def _only(node: dict[str, Any], keys: list[str], image: str) -> dict[str, Any]:
+    """Let a transform work on the image alone; arguments that are listed key by key go with it."""
+    at = keys.index(image)
+    one = {name: value for name, value in node.items() if name != "allow_missing_keys"}
+    if len(keys) > 1:
+        # MONAI's dictionary transforms take one argument for all keys, or a list of one for each.
+        for name in ("mode", "align_corners", "padding_mode", "dtype", "data_type", "track_meta"):
+            value = one.get(name)
+            if isinstance(value, list) and len(value) == len(keys):
+                one[name] = value[at]
+    return {**one, "keys": [image]}
+
+
+def _activation(config: Reader) -> Activation | None:
+    """Read the activation from the postprocessing, where ``Activationsd`` names it."""
+    try:
+        steps = list(_transforms(config, "postprocessing", ""))
+    except GradCamError:
+        return None  # it is not run
+    for step in steps:
+        if step.name.startswith("Activations"):
+            for activation in get_args(Activation):
+                value = step.node.get(activation)
+                if value is True or (isinstance(value, list) and value and value[0] is True):
+                    return cast("Activation", activation)
+    return None
+
+
+def _name(node: Any) -> str:
+    target = node.get("_target_", "") if isinstance(node, dict) else ""
+    return str(target).rpartition(".")[2]
