@@ -4,6 +4,7 @@
 # make bench  time and memory of the engine against a plain forward pass and peers, in half an hour, to docs/performance.md
 #             (OPTIONS=--quick: a few cases in a few minutes, nothing written)
 # make bench-reading  time and memory of reading scans, against peers, to docs/performance.md
+# make bench-loading  time of loading a bundle safely, against MONAI's own way, to docs/performance.md
 # Each makes .venv (bench: .venv-bench) and installs what it needs first.
 
 PYTHON ?= python3
@@ -13,7 +14,7 @@ BENCH := .venv-bench
 SCREEN := $(if $(filter Linux,$(shell uname -s)),xvfb-run -a -s "-screen 0 1600x1000x24",)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench bench-reading screenshots clean
+.PHONY: help demo test lint bench bench-reading bench-loading screenshots clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -51,6 +52,9 @@ bench: $(BENCH)/.peers
 
 bench-reading: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.reading $(OPTIONS)
+
+bench-loading: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.loading $(OPTIONS)
 
 screenshots: $(VENV)/.dev
 	$(SCREEN) $(BIN)/python docs/make_screenshots.py
