@@ -7,39 +7,44 @@ import explain`` once it was imported.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_gradcam.cam import Network
+from napari_gradcam import warm
 from napari_gradcam.cam.engine import check_method, drained, layers_named
-from napari_gradcam.cam.memory import samples_at_once
 from napari_gradcam.cam.running import device_called
-from napari_gradcam.classifiers.preprocessing import cut, prepare_slices, prepare_volume
-from napari_gradcam.errors import GradCamError
-from napari_gradcam.explanation import Explanation
-from napari_gradcam.inference import Answer, Request, run_network
-from napari_gradcam.placing import Placed, fields_of, place_slices, place_volume
-from napari_gradcam.progress import Progress
+from napari_gradcam.classifiers.channels import channels_of
+from napari_gradcam.classifiers.fit import fit_notices
+from napari_gradcam.explanation import Explanation, cell_size
+from napari_gradcam.inference import Request
+from napari_gradcam.passes import Run
+from napari_gradcam.placing import fields_of
+from napari_gradcam.slicewise import Slicewise, check_plane
+from napari_gradcam.told import shortage_told, unable_told, windows_told
+from napari_gradcam.whole import Whole
 from napari_gradcam.worth import answer_notices, layer_notices, worth_notices
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
     from napari_gradcam.classifiers import Classifier
-    from napari_gradcam.classifiers.preprocessing import Prepared
-    from napari_gradcam.volumes import Volume
+    from napari_gradcam.classifiers.channels import Channels, Given
+    from napari_gradcam.progress import Steps
+    from napari_gradcam.seen import Mapped, Reading
+    from napari_gradcam.verdict import Verdict
 
 
 def explain(
-    volume: Volume,
+    volume: Given,
     classifier: Classifier,
     target: str | int | None = None,
     method: str = "gradcam",
     layer: str | Sequence[str] | None = None,
     *,
+    plane: str | None = None,
     signed: bool = False,
     smooth: int = 0,
     device: str | None = None,
@@ -49,10 +54,12 @@ def explain(
     Parameters
     ----------
     volume
-        One scalar scan.
+        One scan, or several for the channels of the classifier's input: a sequence in the order of the channels, or a
+        mapping ``{channel name: scan}``. The map lies on the grid of the first one that is given.
     classifier
         A 3D classifier reads the whole volume; a 2D one reads every slice of its plane, and gives one volume on one
-        scale.
+        scale. Where it reads one window at a time (:class:`napari_gradcam.classifiers.classifier.Windows`), maps and
+        scores of the windows are put together with the same weights.
     target
         Class name or index; None is the class with the highest score.
     method
@@ -60,39 +67,51 @@ def explain(
     layer
         Name of the target layer; None is the one recommended for this scan's input. Several names fuse their maps on
         one scale (:func:`napari_gradcam.cam.results.fused`) and keep each in ``explanation.parts``.
+    plane
+        Which slices a 2D classifier reads, ``"axial"``, ``"coronal"`` or ``"sagittal"``; None is its own plane.
     signed
         Keep evidence against the class as negative values; only for methods that have a sign.
     smooth
         Take the mean of the maps of so many copies of the input with a little noise, always the same; 0 for none.
     device
-        Where the network runs, such as ``"cpu"`` or ``"cuda:0"``; None is where its weights are.
+        Where the network runs, such as ``"cpu"`` or ``"cuda:0"``; ``"auto"`` is the best there is, None where its
+        weights are. Where its memory does not suffice, batches become smaller and the rest runs on the CPU; a notice
+        says so.
 
     Returns
     -------
     Explanation
-        Its heat map lies on ``volume.array``'s grid.
+        Its heat map lies on the grid of ``volume.array``, or of the first of several.
 
     Raises
     ------
     GradCamError
-        If class, method, layer or device do not exist, or the scan does not fit the classifier or the memory.
+        If class, method, layer, plane or device do not exist, or the scan does not fit the classifier or the memory.
+
+    Notes
+    -----
+    What the network gave for a classifier's last scan stays at hand while both live (:mod:`napari_gradcam.warm`):
+    another class, sign or method by gradients at the same layers takes no pass of the network.
     """
-    steps = explain_steps(volume, classifier, target, method, layer, signed=signed, smooth=smooth, device=device)
+    steps = explain_steps(
+        volume, classifier, target, method, layer, plane=plane, signed=signed, smooth=smooth, device=device
+    )
     explanation: Explanation = drained(steps)
     return explanation
 
 
 def explain_steps(
-    volume: Volume,
+    volume: Given,
     classifier: Classifier,
     target: str | int | None = None,
     method: str = "gradcam",
     layer: str | Sequence[str] | None = None,
     *,
+    plane: str | None = None,
     signed: bool = False,
     smooth: int = 0,
     device: str | None = None,
-) -> Generator[Progress, None, Explanation]:
+) -> Steps[Explanation]:
     """Do as :func:`explain`, pausing between stages: close the generator there to cancel.
 
     Yields
@@ -104,104 +123,71 @@ def explain_steps(
     layers = None if layer is None else layers_named(layer)
     if not check_method(method, signed).of_layer:
         layers = []
+    check_plane(plane, classifier)
     request = Request(wanted, method, layers, signed, smooth, device_called(device))
-    run = _explain_volume if classifier.spatial_dims == 3 else _explain_slices
-    return (yield from run(volume, classifier, request))
+    channels = channels_of(volume, classifier)
+    way = _way(channels, classifier, plane)
+    what = warm.input_of(channels, classifier, way.plane, request)
+    kept = warm.find(classifier, what, request)
+    if kept is None:
+        warm.make_room(classifier)
+    run = Run(way, classifier, request, kept, warm.let_go)
+    if kept is None:
+        reading = yield from run.read()
+        if run.keeps:
+            warm.keep(classifier, channels, what, reading)
+    reading = run.reading
+    verdict = way.verdict(reading.probabilities, reading.logits)
+    target_index = verdict.best if wanted is None else wanted
+    mapped = yield from run.map(target_index)
+    yield run.placing()
+    return _explanation(channels, classifier, request, way, reading, mapped, verdict, target_index)
 
 
-def _with_layers(request: Request, classifier: Classifier, prepared: Prepared) -> Request:
-    """Take the layer that is best for what was prepared where none was asked for; that may need a survey."""
-    if request.layers is not None:
-        return request
-    try:
-        layer = classifier.default_layer_for(tuple(prepared.tensor.shape[1:]))
-    except GradCamError as error:
-        if error.__cause__ is None:
-            raise  # no layer has a grid
-        layer = classifier.default_layer  # the network does not take the input: its run says best why
-    return request._replace(layers=[layer])
-
-
-def _explain_volume(volume: Volume, classifier: Classifier, request: Request) -> Generator[Progress, None, Explanation]:
-    yield Progress(0, 4, "Preparing the scan")
-    prepared = prepare_volume(volume, classifier.preprocess)
-    yield Progress(1, 4, "Finding the layer")
-    request = _with_layers(request, classifier, prepared)
-    yield Progress(2, 4, "Running the network")
-    run = yield from run_network(classifier, prepared, request, Progress(2, 4, "Running the network"))
-    yield Progress(3, 4, "Placing the map")
-    placed = {
-        name: place_volume(maps[0, 0], prepared.affines[0], run.input_shape, volume)
-        for name, maps in run.maps().items()
-    }
-    scores = run.probabilities[0], run.logits[0]
-    return _explanation(volume, classifier, request, [run], placed, scores, run.targets[0])
-
-
-def _explain_slices(volume: Volume, classifier: Classifier, request: Request) -> Generator[Progress, None, Explanation]:
-    rule = classifier.slice_rule
-    slices = cut(volume, rule.plane)
-    total = len(slices) + 1
-    yield Progress(0, total, "Preparing the slices")
-    network = Network(classifier.network, classifier.head.class_scores, request.device)
-    runs: list[Answer] = []
-    affines: list[NDArray[np.float64]] = []
-    stage = f"Running the network on {rule.plane} slices"
-    for prepared in prepare_slices(
-        slices, classifier.preprocess, volume.name, lambda shape: samples_at_once(network.module, shape, network.place)
-    ):
-        request = _with_layers(request, classifier, prepared)
-        yield Progress(len(affines), total, stage)
-        runs.append((yield from run_network(classifier, prepared, request, Progress(len(affines), total, stage))))
-        affines += list(prepared.affines)
-    yield Progress(len(slices), total, "Placing the map")
-    probabilities = np.concatenate([run.probabilities for run in runs])
-    logits = np.concatenate([run.logits for run in runs])
-    *scores, told = _aggregate(classifier, probabilities, logits)
-    target = int(np.argmax(scores[0])) if request.target is None else request.target
-    column = list(runs[0].targets).index(target)
-    placed = {}
-    every = [run.maps() for run in runs]
-    for name in every[0]:
-        coarse = np.concatenate([maps[name][:, column] for maps in every]).transpose(1, 2, 0)
-        placed[name] = place_slices(np.ascontiguousarray(coarse), affines, runs[0].input_shape, slices, volume)
-    return _explanation(
-        volume,
-        classifier,
-        request,
-        runs,
-        placed,
-        (scores[0], scores[1]),
-        target,
-        told=(told,),
-        slice_scores=probabilities.astype(np.float32),
-        slice_axis=slices.native_axis,
-    )
+def _way(channels: Channels, classifier: Classifier, plane: str | None) -> Whole | Slicewise:
+    if classifier.spatial_dims == 3:
+        return Whole(channels, classifier)
+    return Slicewise(channels, classifier, plane)
 
 
 def _explanation(
-    volume: Volume,
+    channels: Channels,
     classifier: Classifier,
     request: Request,
-    runs: Sequence[Answer],
-    placed: Mapping[str, Placed],
-    scores: tuple[NDArray[np.float64], NDArray[np.float64]],
+    way: Whole | Slicewise,
+    reading: Reading,
+    mapped: Mapped,
+    verdict: Verdict,
     target: int,
-    told: tuple[str, ...] = (),
-    **more: Any,
 ) -> Explanation:
     """Put together what was found: the first map placed is the answer, the others are its parts."""
-    named, name = _by_name(classifier, scores[0]), classifier.class_names[target]
-    spread = max(run.spread for run in runs)
+    volume, name = channels.volume, classifier.class_names[target]
+    scores = _by_name(classifier, verdict.probabilities)
+    parts = "windows" if reading.tiling.count > 1 else way.parts
+    read = (
+        way.chosen,
+        windows_told(reading, way.parts),
+        verdict.told,
+        shortage_told(reading.shortages, parts),
+        unable_told(reading.unable, parts),
+    )
+    spans = {layer: (*canvas.span, 1.0)[:3] for layer, canvas in mapped.canvases.items()}
+    placed = {
+        layer: way.place(canvas.finished(), reading.affines, reading.tiling.covered)
+        for layer, canvas in mapped.canvases.items()
+    }
+    cells = {layer: cell_size(place.coarse_affine, spans[layer]) for layer, place in placed.items()}
     answers = {}
     for layer, place in placed.items():
-        completeness = _completeness(runs, layer)
+        completeness = mapped.completeness(layer)
         fields = fields_of(place.coarse.shape, place.coarse_affine)
         notices = (
-            *told,
-            *worth_notices(volume, place.coarse, fields, spread, place.heatmap, named, name),
-            *answer_notices(request, runs[0], name, completeness),
-            *layer_notices(layer, runs[0], placed, classifier.spatial_dims),
+            *(sentence for sentence in read if sentence),
+            *fit_notices(channels, reading.example, classifier, reading.values),
+            *worth_notices(volume, place.coarse, fields, reading.spread, place.heatmap, scores, name),
+            *answer_notices(request, reading, name, completeness),
+            *layer_notices(layer, reading, mapped, cells, volume.unit),
+            *channels.notices,
             *volume.notices,
             *classifier.notices,
         )
@@ -210,50 +196,26 @@ def _explanation(
             affine=volume.affine,
             coarse=place.coarse,
             coarse_affine=place.coarse_affine,
-            scores=named,
-            logits=_by_name(classifier, scores[1]),
+            cell_span=spans[layer],
+            scores=scores,
+            logits=_by_name(classifier, verdict.logits),
             target=name,
             layer=layer,
             method=request.method,
             volume_name=volume.name,
             classifier_name=classifier.name,
+            plane=way.plane,
+            slice_scores=None if way.slice_axis is None else reading.probabilities.astype(np.float32),
+            slice_axis=way.slice_axis,
+            in_patient_space=volume.in_patient_space,
+            unit=volume.unit,
             signed=request.signed,
             completeness=completeness,
             notices=notices,
-            **more,
         )
-    first, *parts = answers.values()
-    return replace(first, parts={part.layer: part for part in parts}) if parts else first
-
-
-def _aggregate(
-    classifier: Classifier, probabilities: NDArray[np.float64], logits: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], str]:
-    """Score a volume from its slices by the classifier's rule, and say by which."""
-    rule = classifier.slice_rule
-    if rule.aggregation == "max":
-        best = int(probabilities[:, rule.positive].argmax())
-        name = classifier.class_names[rule.positive]
-        count = len(probabilities)
-        told = f"The scores are those of the one {rule.plane} slice of {count} where “{name}” is most probable."
-        return probabilities[best], logits[best], told
-    told = f"The scores are the mean of {len(probabilities)} {rule.plane} slices."
-    return probabilities.mean(axis=0), logits.mean(axis=0), told
+    first, *others = answers.values()
+    return replace(first, parts={one.layer: one for one in others}) if others else first
 
 
 def _by_name(classifier: Classifier, values: NDArray[np.float64]) -> dict[str, float]:
     return {name: float(value) for name, value in zip(classifier.class_names, values, strict=True)}
-
-
-def _completeness(runs: Sequence[Answer], layer: str) -> float | None:
-    """Give the worst error of all runs in adding up to the class scores at a layer; None where none can tell.
-
-    Of layers that were fused, the worst of those that can tell.
-    """
-    errors = [
-        maps.completeness.relative_error
-        for run in runs
-        for name, maps in run.found.layers.items()
-        if maps.completeness is not None and (name == layer or layer not in run.found.layers)
-    ]
-    return max(errors, default=None)

@@ -11,9 +11,11 @@ import numpy as np
 from nibabel.affines import apply_affine
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
+
+    from napari_gradcam.volumes.volume import Unit
 
 
 METHODS: Mapping[str, str] = MappingProxyType(
@@ -39,7 +41,7 @@ class Peak:
     index: tuple[int, int, int]
     """Voxel on the native grid, ``(i, j, k)``."""
     position: tuple[float, float, float]
-    """Its centre in patient space, RAS+ mm."""
+    """Its centre in patient space, RAS+ mm; without meaning where no file places the scan there."""
     value: float
     """The raw heat there."""
 
@@ -61,6 +63,9 @@ class Explanation:
     coarse_affine
         Index on that grid to RAS+ mm, 4 × 4; for a 2D classifier whose preprocessing cut each slice differently,
         one for each slice, ``(slices, 4, 4)``.
+    cell_span
+        How many cells of `coarse` one cell of the network's own grid covers, along its axes. More than 1 where the
+        network read window by window: those maps were summed at the resolution of its input.
     scores, logits
         ``{class name: probability}`` and ``{class name: score before softmax or sigmoid}``, in the classifier's order.
     target, layer, method
@@ -68,11 +73,18 @@ class Explanation:
         the names are joined by “ + ”; a map of the input itself has the layer “input”.
     volume_name, classifier_name
         What was explained, and by what.
+    plane
+        For a 2D classifier on a volume, the slices it read: ``"axial"``, ``"coronal"`` or ``"sagittal"``; else empty.
     slice_scores
         For a 2D classifier, the probabilities of every slice, ``(slices, classes)``, in the order of `coarse`'s last
         axis.
     slice_axis
         For a 2D classifier, the axis of the native grid that the slices were cut along.
+    in_patient_space
+        Whether the scan says where in the patient it lies; else positions are those of a convention for the screen, and
+        none may be told.
+    unit
+        What lengths and positions are measured in: ``"mm"``, or ``"pixels"`` of a picture that does not say its size.
     signed
         Whether negative values, evidence against the class, were kept.
     completeness
@@ -96,8 +108,12 @@ class Explanation:
     method: str
     volume_name: str = ""
     classifier_name: str = ""
+    cell_span: tuple[float, ...] = (1.0, 1.0, 1.0)
+    plane: str = ""
     slice_scores: NDArray[np.float32] | None = None
     slice_axis: int | None = None
+    in_patient_space: bool = True
+    unit: Unit = "mm"
     signed: bool = False
     completeness: float | None = None
     parts: Mapping[str, Explanation] = field(default_factory=dict)
@@ -117,12 +133,22 @@ class Explanation:
 
     @property
     def cell_size(self) -> tuple[float, float, float]:
-        """Size of one cell of the network's own grid in mm, along the axes of `coarse`: nothing finer can be placed."""
-        return cell_size(self.coarse_affine)
+        """Size of one cell of the network's own grid in `unit`, along the axes of `coarse`; it places nothing finer."""
+        return cell_size(self.coarse_affine, self.cell_span)
 
 
-def cell_size(coarse_affine: NDArray[np.float64]) -> tuple[float, float, float]:
-    """Size of one cell in mm along the axes of a map's own grid, from its affine or from those of its slices."""
+def cell_size(
+    coarse_affine: NDArray[np.float64], span: Sequence[float] = (1.0, 1.0, 1.0)
+) -> tuple[float, float, float]:
+    """Size of one cell of the network's own grid along the axes of a map.
+
+    Parameters
+    ----------
+    coarse_affine
+        Index on the map to RAS+ mm, or one for each of its slices.
+    span
+        How many cells of the map it covers along each axis.
+    """
     affine = coarse_affine if coarse_affine.ndim == 2 else coarse_affine[0]
-    a, b, c = (float(mm) for mm in np.linalg.norm(affine[:3, :3], axis=0))
+    a, b, c = (float(mm) for mm in np.linalg.norm(affine[:3, :3], axis=0) * np.asarray(span))
     return a, b, c

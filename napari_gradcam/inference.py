@@ -1,26 +1,33 @@
-"""What a classifier answers about one prepared input: its scores, and its maps."""
+"""What a classifier answers about one batch of prepared inputs: its scores, and its maps."""
 
 from __future__ import annotations
 
-import re
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from napari_gradcam.cam import Network, capture, maps_of_steps
+from napari_gradcam.cam import METHODS as ENGINE_METHODS
+from napari_gradcam.cam import capture, maps_of_steps
+from napari_gradcam.cam.memory import refuse_what_does_not_fit
+from napari_gradcam.classifiers.channels import misfit
 from napari_gradcam.classifiers.scores import already_probabilities
 from napari_gradcam.errors import GradCamError
-from napari_gradcam.explanation import METHODS
-from napari_gradcam.progress import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Generator, Iterator
 
     import numpy as np
     import torch
     from numpy.typing import NDArray
 
-    from napari_gradcam.cam import ClassActivationMaps
+    from napari_gradcam.cam import Capture, ClassActivationMaps, Network
     from napari_gradcam.classifiers import Classifier
-    from napari_gradcam.classifiers.preprocessing import Prepared
+    from napari_gradcam.progress import Progress
+
+
+class UnableError(GradCamError):
+    """A device cannot do all that a network asks for; the CPU can."""
+
 
 FUSED = " + "
 """Stands between the names of layers whose maps are fused."""
@@ -36,58 +43,93 @@ class Request(NamedTuple):
     smooth: int
     device: torch.device | None
 
+    @property
+    def of_layer(self) -> bool:
+        """Whether the map is of a layer, and not of the input itself."""
+        return ENGINE_METHODS[self.method].of_layer
 
-class Answer(NamedTuple):
-    """One pass of the network: ``(batch, class)`` twice, and a map of each layer for each of the targets asked for."""
 
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """One pass of the network over some samples.
+
+    Attributes
+    ----------
+    first
+        Number of the first sample.
+    logits, probabilities
+        ``(sample, class)``.
+    captured
+        The activations with their way to the scores; None where they were let go.
+    ending
+        What the network itself ends in, ``"softmax"``, ``"sigmoid"`` or ``"tanh"``; else None.
+    returns_probabilities
+        Whether what it returns are probabilities although it ends in none of them.
+    spread
+        The largest difference between two values of one sample.
+    values
+        Lowest and highest value of all samples.
+    """
+
+    first: int
     logits: NDArray[np.float64]
     probabilities: NDArray[np.float64]
-    found: ClassActivationMaps
-    targets: Sequence[int]
+    captured: Capture | None
+    ending: str | None
     returns_probabilities: bool
     spread: float
-    input_shape: tuple[int, ...]
+    values: tuple[float, float]
 
-    def maps(self) -> dict[str, NDArray[np.float32]]:
-        """Give the maps by layer, ``(batch, target, *grid)``, the fused one of several first."""
-        every = {name: layer.maps for name, layer in self.found.layers.items()}
-        if len(every) > 1:
-            every = {FUSED.join(every): self.found.maps, **every}
-        return {name: maps.float().cpu().numpy() for name, maps in every.items()}
+    def __len__(self) -> int:
+        """Count the samples."""
+        return len(self.logits)
 
 
-def run_network(
-    classifier: Classifier, prepared: Prepared, request: Request, at: Progress
-) -> Generator[Progress, None, Answer]:
-    """Run the network once; without a class asked for, map a volume's best and each of a batch of slices."""
-    network = Network(classifier.network, classifier.head.class_scores, request.device)
+def run_network(classifier: Classifier, network: Network, inputs: torch.Tensor, layers: list[str], first: int) -> Batch:
+    """Run the network once, on ``(batch, channel, *spatial)``; the first of the batch is sample number `first`."""
     try:
-        captured = capture(network, prepared.tensor, request.layers or [])
+        with refuse_what_does_not_fit(network.module, [inputs], network.place), _able(network.place):
+            captured = capture(network, inputs, layers)
+            logits = captured.logits.detach()
+            returns_probabilities = captured.ending is None and already_probabilities(logits)
+            probabilities = logits if returns_probabilities else classifier.head.probabilities(logits, captured.ending)
     except GradCamError:
         raise
     except (RuntimeError, ValueError, IndexError) as error:
-        raise _misfit(classifier, prepared, error) from error
-    logits = captured.logits.detach()
-    returns_probabilities = captured.ending is None and already_probabilities(logits)
-    probabilities = logits if returns_probabilities else classifier.head.probabilities(logits, captured.ending)
-    if request.target is not None:
-        targets: Sequence[int] = [request.target]
-    elif len(logits) == 1 and classifier.spatial_dims == 3:
-        targets = [int(logits.argmax())]
-    else:
-        targets = range(logits.shape[1])
-    steps = maps_of_steps(captured, targets, request.method, signed=request.signed, smooth=request.smooth)
-    label = METHODS.get(request.method, request.method)
-    found = yield from _told(steps, lambda done, total: _within(at, done, total, label, classifier.spatial_dims))
-    return Answer(
+        raise _misfit(classifier, inputs, error) from error
+    flat = inputs.flatten(1)
+    low, high = flat.amin(dim=1), flat.amax(dim=1)
+    return Batch(
+        first,
         logits.double().cpu().numpy(),
         probabilities.double().cpu().numpy(),
-        found,
-        targets,
+        captured,
+        captured.ending,
         returns_probabilities,
-        float(prepared.tensor.max() - prepared.tensor.min()),
-        tuple(prepared.tensor.shape[2:]),
+        float((high - low).max()),
+        (float(low.min()), float(high.max())),
     )
+
+
+def map_batch(
+    captured: Capture, target: int, request: Request, say: Callable[[int, int], Progress]
+) -> Generator[Progress, None, ClassActivationMaps]:
+    """Map what spoke for one class in each sample of a batch.
+
+    Parameters
+    ----------
+    captured
+        What the network gave. For a method of the input the layers at which it was cut play no part.
+    target, request
+        What to map, and how.
+    say
+        Makes progress of how much of how much is done, for a method that asks the network again and again.
+    """
+    if not request.of_layer:
+        captured = replace(captured, layers={})
+    steps = maps_of_steps(captured, [target], request.method, signed=request.signed, smooth=request.smooth)
+    with refuse_what_does_not_fit(captured.network.module, [captured.inputs]), _able(captured.network.place):
+        return (yield from _told(steps, say))
 
 
 def _told(
@@ -106,24 +148,27 @@ def _told(
         steps.close()
 
 
-def _within(at: Progress, done: int, total: int, label: str, dims: int) -> Progress:
-    """Say how far a method has come that asks the network again and again."""
-    if dims == 3:
-        return Progress(done, total, f"{label}: asking the network again")
-    return Progress(at.done, at.total, f"{label}, {100 * done // total} % of this batch")
+@contextmanager
+def _able(device: torch.device) -> Iterator[None]:
+    """Tell what another device than the CPU cannot do from what cannot be done at all."""
+    try:
+        yield
+    except NotImplementedError as error:
+        if device.type == "cpu":
+            raise
+        reason = str(error).strip().split(". ")[0]
+        raise UnableError(
+            f"The device {device} cannot do all that the network asks for ({reason}); choose the device cpu."
+        ) from error
 
 
-def _misfit(classifier: Classifier, prepared: Prepared, error: Exception) -> GradCamError:
+def _misfit(classifier: Classifier, inputs: torch.Tensor, error: Exception) -> GradCamError:
     """Say why a network did not take its input, from what torch says."""
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-    given = prepared.tensor.shape[1]
-    wanted = re.search(rf"to have (\d+) channels, but got {given} channels", reason)
-    if wanted:
-        return GradCamError(
-            f"The model “{classifier.name}” wants {wanted[1]} input channels but its preprocessing gives {given} for "
-            "this scan; choose a model made for such scans."
-        )
-    size = " × ".join(map(str, prepared.tensor.shape[1:]))
+    told = misfit(classifier, inputs.shape[1], reason)
+    if told:
+        return GradCamError(told)
+    size = " × ".join(map(str, inputs.shape[1:]))
     return GradCamError(
         f"The model “{classifier.name}” cannot read its own preprocessed input of {size} (channels first): {reason}; "
         "correct the bundle's preprocessing or network."

@@ -6,13 +6,16 @@ import math
 from typing import TYPE_CHECKING
 
 from napari_gradcam.explanation import METHODS
-from napari_gradcam.volumes.orientation import axis_letters, obliquity
+from napari_gradcam.volumes.orientation import DisplayGrid, axis_letters, obliquity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from napari_gradcam.classifiers import Classifier
+    from napari_gradcam.classifiers.classifier import Windows
     from napari_gradcam.explanation import Explanation
     from napari_gradcam.volumes import Scan, Volume
+    from napari_gradcam.volumes.volume import Unit
 
 PURPOSE = "For research and review, not for diagnosis."
 
@@ -46,6 +49,9 @@ def place(position: Sequence[float]) -> str:
 def hottest_point(explanation: Explanation, volume: Volume) -> str:
     """Say where the map is hottest: in the patient, or by voxel where no file places the scan in the patient."""
     peak = explanation.peak
+    if volume.unit == "pixels":
+        _, row, column = DisplayGrid.of(volume).index_to_display(peak.index)
+        return f"row {row:.0f}, column {column:.0f}"
     return place(peak.position) if volume.in_patient_space else "voxel " + " ".join(map(str, peak.index))
 
 
@@ -55,9 +61,28 @@ def along_axis(axis: int, mm: float) -> str:
     return f"{_ENDS[axis][shown < 0]} {abs(shown):.1f}"
 
 
-def size(lengths_mm: Sequence[float]) -> str:
-    """Say the edges of a box in mm, ``"16.0 × 16.0 × 16.0 mm"``."""
-    return " × ".join(f"{mm:.1f}" for mm in lengths_mm) + " mm"
+def size(lengths: Sequence[float], unit: Unit = "mm") -> str:
+    """Say the edges of a box, ``"16.0 × 16.0 × 16.0 mm"``; of a picture's, ``"16.0 × 16.0 pixels"``."""
+    return " × ".join(f"{length:.1f}" for length in lengths) + f" {unit}"
+
+
+def cell(explanation: Explanation) -> str:
+    """Say the size of a cell of the map."""
+    return size(cell_lengths(explanation), explanation.unit)
+
+
+def cell_lengths(explanation: Explanation) -> tuple[float, ...]:
+    """Give the edges of a cell of the map; of a picture, which has no depth, along its two axes."""
+    lengths = explanation.cell_size
+    return lengths[:2] if explanation.unit == "pixels" else lengths
+
+
+def extent(volume: Volume) -> str:
+    """Say how large a scan is, ``"64 × 64 × 32 voxels of 1.0 × 1.0 × 2.0 mm"``; a picture, ``"640 × 480 pixels"``."""
+    if volume.unit == "pixels":
+        _, rows, columns = DisplayGrid.of(volume).shape
+        return f"{columns} × {rows} pixels"
+    return f"{' × '.join(map(str, volume.shape))} voxels of {size(volume.spacing)}"
 
 
 def probability(value: float) -> str:
@@ -84,6 +109,42 @@ def method(explanation: Explanation) -> str:
     return METHODS.get(explanation.method, explanation.method)
 
 
+def about(classifier: Classifier) -> list[tuple[str, str]]:
+    """Say what a model tells of itself, name by name; what it does not tell is left out, its licence comes last."""
+    wants, activation = classifier.wants, classifier.head.activation
+    several = "exclude one another" if classifier.head.exclusive else "several may be true at once"
+    told = [("name", classifier.name), ("version", classifier.version), ("description", classifier.description)]
+    told += [("intended use", classifier.intended_use), ("modality", wants.modality)]
+    channels = classifier.channels_read
+    told.append(("channels", f"{channels}{': ' * bool(wants.channels)}{', '.join(wants.channels)}"))
+    if wants.size is not None:
+        told.append(("input size", " × ".join(map(str, wants.size))))
+    if wants.value_range is not None:
+        told.append(("input values", "{:g} to {:g}".format(*wants.value_range)))
+    told += [("activation", activation), ("classes", several), ("layer", classifier.default_layer)]
+    if classifier.spatial_dims == 2:
+        told += [("slices", classifier.slice_rule.plane), ("aggregation", _aggregation(classifier))]
+    if classifier.windows is not None:
+        told.append(("windows", _windows(classifier.windows)))
+    told.append(("licence", classifier.licence))
+    return [(name, value) for name, value in told if value]
+
+
+def _aggregation(classifier: Classifier) -> str:
+    rule = classifier.slice_rule
+    if rule.aggregation == "mean":
+        return "the mean of all slices"
+    where = f"where “{classifier.class_names[rule.positive]}” is most probable"
+    return f"the one slice {where}" if rule.aggregation == "max" else f"the mean of the {rule.top} slices {where}"
+
+
+def _windows(windows: Windows) -> str:
+    roi = " × ".join(str(edge) if edge > 0 else "all" for edge in windows.roi)
+    overlap = " × ".join(dict.fromkeys(f"{100 * share:.0f} %" for share in windows.overlap))
+    weights = "less towards their edges" if windows.mode == "gaussian" else "the same everywhere"
+    return f"{roi} voxels, of which each covers {overlap} of the next; they count {weights}"
+
+
 def facts(scan: Scan, *, personal: bool = False) -> list[tuple[str, str]]:
     """Say what the headers of a scan tell, name by name; whose it is only where that is asked for."""
     told = [("scan", scan.name)]
@@ -100,7 +161,8 @@ def facts(scan: Scan, *, personal: bool = False) -> list[tuple[str, str]]:
     if scan.shape is not None:
         told.append(("grid", " × ".join(map(str, scan.shape)) + " voxels"))
     if scan.affine is not None and scan.spacing is not None:
-        told.append(("spacing", " × ".join(f"{mm:.4g}" for mm in scan.spacing) + " mm"))
+        if scan.unit == "mm":
+            told.append(("spacing", " × ".join(f"{mm:.4g}" for mm in scan.spacing) + " mm"))
         if scan.in_patient_space:
             corner = [float(mm) for mm in scan.affine[:3, 3]]
             letters = axis_letters(scan.affine)

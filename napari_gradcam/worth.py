@@ -11,16 +11,17 @@ from napari_gradcam import words
 from napari_gradcam.cam import METHODS as ENGINE_METHODS
 from napari_gradcam.cam.layers import is_fine
 from napari_gradcam.cam.results import INPUT
-from napari_gradcam.explanation import METHODS, cell_size
+from napari_gradcam.explanation import METHODS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from napari_gradcam.inference import Answer, Request
-    from napari_gradcam.placing import Placed
+    from napari_gradcam.inference import Request
+    from napari_gradcam.seen import Mapped, Reading
     from napari_gradcam.volumes import Volume
+    from napari_gradcam.volumes.volume import Unit
 
 LEAST_SCAN = 0.25
 """Below this share of scan among what the network read, its answer is mostly about the padding around the scan."""
@@ -69,8 +70,6 @@ def worth_notices(
             "What the network read is the same everywhere, so its answer is that to an empty picture and says nothing "
             "of this scan."
         )
-    if volume.color is not None:
-        notices.append("The scan is in colours; the network read their brightness.")
     filled, unseen = _shares(volume, fields)
     if filled < LEAST_SCAN:
         notices.append(
@@ -95,12 +94,12 @@ def worth_notices(
     return tuple(notices)
 
 
-def answer_notices(request: Request, answer: Answer, target: str, completeness: float | None) -> tuple[str, ...]:
+def answer_notices(request: Request, reading: Reading, target: str, completeness: float | None) -> tuple[str, ...]:
     """Say what the method and the network's end mean for the reader of a map.
 
     Parameters
     ----------
-    request, answer
+    request, reading
         What was asked of the network, and what it answered.
     target
         The class explained.
@@ -117,13 +116,13 @@ def answer_notices(request: Request, answer: Answer, target: str, completeness: 
         notices.append(
             f"The map is the mean of {request.smooth} runs with a little noise on the input, the same noise every time."
         )
-    if answer.found.ending is not None:
-        notices.append(f"The network ends in {answer.found.ending}; the map is of the score before it.")
+    if reading.ending is not None:
+        notices.append(f"The network ends in {reading.ending}; the map is of the score before it.")
     if request.method == "scorecam":
         notices.append(
             "Score-CAM's weights are never negative: it paints a map even where nothing speaks for the class."
         )
-    if answer.returns_probabilities:
+    if reading.returns_probabilities:
         notices.append(
             "The network returns probabilities instead of scores before softmax: where it is certain, the map vanishes."
         )
@@ -135,27 +134,32 @@ def answer_notices(request: Request, answer: Answer, target: str, completeness: 
     return tuple(notices)
 
 
-def layer_notices(layer: str, answer: Answer, placed: Mapping[str, Placed], dims: int) -> tuple[str, ...]:
+def layer_notices(
+    layer: str, reading: Reading, mapped: Mapped, cells: Mapping[str, Sequence[float]], unit: Unit = "mm"
+) -> tuple[str, ...]:
     """Say where a layer's grid is too coarse to place a finding, or a layer ran more than once.
 
     Parameters
     ----------
     layer
         Name of the layer; of several that were fused, all of them are told of.
-    answer
-        What the network answered.
-    placed
-        Each layer's map; of its axes the first `dims` are the network's.
+    reading, mapped
+        What the network read, and each layer's map.
+    cells
+        Size of a cell of each layer's grid on the scan.
+    unit
+        What lengths on the scan are measured in.
     """
     notices = []
-    for name in [layer] if layer in answer.found.layers else answer.found.layers:
-        cells, calls = placed[name].coarse.shape[:dims], answer.found.layers[name].calls
+    for name in [layer] if layer in mapped.calls else mapped.calls:
+        own, calls = mapped.canvases[name].grid, mapped.calls[name]
         if calls > 1:
             notices.append(f"The layer “{name}” runs {calls} times in the network; the map is of its last run.")
-        if name != INPUT and not is_fine(cells, answer.input_shape):
-            grid, mm = " × ".join(map(str, cells)), words.size(cell_size(placed[name].coarse_affine)[:dims])
+        if name != INPUT and not is_fine(own, reading.tiling.window):
+            grid = " × ".join(map(str, own))
+            size = words.size(cells[name][: len(own)], unit)
             notices.append(
-                f"The layer “{name}” has a grid of only {grid} cells, each {mm}: "
+                f"The layer “{name}” has a grid of only {grid} cells, each {size}: "
                 "its map is too coarse to place a finding."
             )
     return tuple(notices)

@@ -168,6 +168,7 @@ def test_an_encoding_without_our_signs_is_no_reason_to_fail() -> None:
         ({"--layer": "layer99"}, "layer99"),
         ({"--method": "magic"}, "There is no method “magic”; choose “gradcam”, "),
         ({"--device": "nowhere"}, "There is no device “nowhere” here; choose cpu"),
+        ({"--plane": "oblique"}, "There is no plane “oblique”; choose one of axial, coronal, sagittal"),
         ({"--out": "text.nii"}, "text.nii” is a file, not a folder"),
         ({"--out": "text.nii/out"}, "text.nii” is a file, not a folder"),
         ({"--out": "taken"}, "overlay.png” cannot be written: a folder of that name is in the way"),

@@ -25,12 +25,13 @@ from nibabel.affines import apply_affine
 from scipy.spatial.transform import Rotation
 from torch import nn
 
-from napari_gradcam import Classifier, GradCamError, Volume, explain, explainer
+from napari_gradcam import Classifier, GradCamError, Volume, explain, passes
 from napari_gradcam.cam import METHODS as ENGINE_METHODS
 from napari_gradcam.classifiers.classifier import SliceRule
 from napari_gradcam.classifiers.scores import Head
 from napari_gradcam.explainer import explain_steps
 from napari_gradcam.explanation import METHODS, Explanation
+from napari_gradcam.verdict import Verdict, verdict_of_slices
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -196,6 +197,92 @@ def test_the_score_of_a_volume_is_that_of_its_most_positive_slice() -> None:
     assert any("mean of 44 axial slices" in notice for notice in mean.notices)
 
 
+@pytest.mark.parametrize("top", [1, 3, 43, 44, 60])
+def test_the_score_of_a_volume_is_the_mean_of_its_most_positive_slices(top: int) -> None:
+    volume, chain = scan(np.eye(3)), ResizeWithPadOrCrop((64, 64))
+    rule = SliceRule(aggregation="top-k", positive=1, top=top)
+    result = explain(volume, finder(2, chain, slice_rule=rule), "calm")
+    assert result.slice_scores is not None
+    order = np.argsort(-result.slice_scores[:, 1].astype(np.float64), kind="stable")[:top]
+    assert result.scores["finding"] == pytest.approx(float(result.slice_scores[order, 1].mean()))
+    assert result.scores["calm"] == pytest.approx(float(result.slice_scores[order, 0].mean()))
+    # The logits of the volume come from the same slices: of two classes they tell the probability of each.
+    assert result.slice_scores.shape == (44, 2)
+    if top == 1:
+        highest = explain(volume, finder(2, chain, slice_rule=SliceRule(aggregation="max", positive=1)), "calm")
+        assert (result.logits, result.scores) == (highest.logits, highest.scores)
+    (told,) = [notice for notice in result.notices if notice.startswith("The scores are the mean of")]
+    if top <= 44:
+        assert told == f"The scores are the mean of the {top} axial slices of 44 where “finding” is most probable."
+    else:
+        assert told == (
+            "The scores are the mean of all 44 axial slices: the model's rule takes the 60 where “finding” is most "
+            "probable, and there are fewer."
+        )
+
+
+def test_the_logits_of_a_volume_come_from_the_slices_that_its_scores_come_from() -> None:
+    probabilities = np.array([[0.7, 0.3], [0.2, 0.8], [0.4, 0.6], [0.1, 0.9]])
+    logits = np.array([[1.0, 0.0], [-2.0, 3.0], [5.0, 6.0], [-4.0, 7.0]])
+    rule = SliceRule(aggregation="top-k", positive=1, top=2)
+    verdict = verdict_of_slices(rule, ["a", "b"], "coronal", probabilities, logits)
+    np.testing.assert_allclose(verdict.probabilities, [0.15, 0.85])
+    np.testing.assert_allclose(verdict.logits, [-3.0, 5.0])
+    assert verdict.best == 1
+    verdict = verdict_of_slices(SliceRule(aggregation="max", positive=0), ["a", "b"], "", probabilities, logits)
+    np.testing.assert_allclose(verdict.logits, [1.0, 0.0])
+    assert verdict.best == 0
+    np.testing.assert_allclose(verdict_of_slices(SliceRule(), ["a", "b"], "", probabilities, logits).logits, [0.0, 4.0])
+
+
+def test_the_best_of_classes_that_are_all_certain_is_the_one_with_the_highest_score() -> None:
+    verdict = Verdict(np.array([0.1, 1.0, 1.0]), np.array([-2.0, 40.0, 50.0]))
+    assert verdict.best == 2
+
+
+def test_a_rule_that_cannot_be_followed_is_refused() -> None:
+    volume, chain = scan(np.eye(3)), ResizeWithPadOrCrop((64, 64))
+    for rule, sentence in (
+        (SliceRule(aggregation="median"), "There is no rule “median” to score a scan from its slices; correct"),
+        (SliceRule(aggregation="top-k", top=0), "takes the 0 most probable ones; correct it to 1 or more"),
+        (SliceRule(aggregation="max", positive=2), "names class 2 as the positive one, and it has 2"),
+    ):
+        with pytest.raises(GradCamError, match=sentence):
+            explain(volume, finder(2, chain, slice_rule=rule))
+
+
+@pytest.mark.parametrize("chosen", ["axial", "coronal", "sagittal"])
+@pytest.mark.parametrize("number", [0, 29])
+def test_the_plane_can_be_chosen_and_it_is_said(number: int, chosen: Any) -> None:
+    volume = scan(SIGNED_AXES[number], spacing=(2.0, 2.0, 2.0))
+    chain = ResizeWithPadOrCrop((80, 80))
+    own = SliceRule(plane="coronal", aggregation="max", positive=1)
+    result = explain(volume, finder(2, chain, slice_rule=own), "finding", plane=chosen)
+    made_for_it = SliceRule(plane=chosen, aggregation="max", positive=1)
+    expected = explain(volume, finder(2, chain, slice_rule=made_for_it), "finding")
+    np.testing.assert_array_equal(result.heatmap, expected.heatmap)
+    assert (result.slice_axis, result.scores, result.plane) == (expected.slice_axis, expected.scores, chosen)
+    said = f"The scan was read in {chosen} slices, as was asked for; the model's own plane is coronal."
+    assert set(result.notices) - set(expected.notices) == ({said} if chosen != "coronal" else set())
+
+
+def test_a_plane_that_does_not_exist_or_has_no_meaning_is_refused() -> None:
+    volume = scan(np.eye(3))
+    with pytest.raises(GradCamError, match="no plane “oblique”; choose one of axial, coronal, sagittal"):
+        explain(volume, finder(2, ResizeWithPadOrCrop((64, 64))), plane="oblique")
+    with pytest.raises(GradCamError, match="“Finder” reads a scan whole and not in axial slices; leave the plane out"):
+        explain(volume, finder(3, ResizeWithPadOrCrop((64, 52, 44))), plane="axial")
+    assert explain(volume, finder(3, ResizeWithPadOrCrop((64, 52, 44)))).plane == ""
+
+
+def test_slices_of_different_sizes_are_refused() -> None:
+    def uneven(image: MetaTensor) -> MetaTensor:
+        return ResizeWithPadOrCrop((40 + 4 * (int(image.sum()) % 2), 40))(image)
+
+    with pytest.raises(GradCamError, match="gives slices of “phantom” different sizes; end it with a resize"):
+        explain(scan(np.eye(3)), finder(2, uneven))
+
+
 def test_a_batch_of_slices_gives_each_slice_what_it_gets_alone() -> None:
     volume = scan(np.eye(3))
     chain = ResizeWithPadOrCrop((64, 64))
@@ -237,9 +324,9 @@ def test_scores_and_names() -> None:
 def test_closing_the_steps_between_stages_leaves_nothing_behind() -> None:
     classifier = finder(2, ResizeWithPadOrCrop((64, 64)))
     steps = explain_steps(scan(np.eye(3)), classifier, "finding")
-    seen = [next(steps) for _ in range(3)]
+    seen = [next(steps) for _ in range(4)]
     steps.close()
-    assert [step.total for step in seen] == [45, 45, 45]
+    assert [step.total for step in seen] == [45, 45, 45, 45]
     assert 0 < seen[-1].done < 45
     assert not any(module._forward_hooks for module in classifier.network.modules())
 
@@ -501,7 +588,7 @@ def test_slices_give_the_same_in_batches_of_any_size(monkeypatch: pytest.MonkeyP
     for size in (1, 3, 16):
         asked = []
         monkeypatch.setattr(
-            explainer, "samples_at_once", lambda *given, size=size, asked=asked: asked.append(given) or size
+            passes, "samples_at_once", lambda *given, size=size, asked=asked: asked.append(given) or size
         )
         results.append(explain(volume, finder(2, chain), "finding"))
         (given,) = asked

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor
 
-from napari_gradcam.cam.memory import SHARE, free_bytes, samples_at_once
+from napari_gradcam.cam.memory import SHARE, Portions, free_bytes, refuse_what_does_not_fit, samples_at_once
 from napari_gradcam.cam.replay import Replay
 from napari_gradcam.cam.results import INPUT
 
@@ -36,16 +37,19 @@ def maps_by_scores(
         name, row = names[number // samples], number % samples
         steps = method.function(_Sample(captured, name, row), targets)
         assert not isinstance(steps, Tensor)
-        maps[name].append((yield from nested(_without_autograd(steps), number, rounds)))
+        maps[name].append((yield from nested(_without_autograd(steps, captured), number, rounds)))
     return {name: torch.stack(found) for name, found in maps.items()}
 
 
-def _without_autograd(steps: Generator[tuple[int, int], None, Tensor]) -> Generator[tuple[int, int], None, Tensor]:
+def _without_autograd(
+    steps: Generator[tuple[int, int], None, Tensor], captured: Capture
+) -> Generator[tuple[int, int], None, Tensor]:
     """Run a generator without autograd, but leave the caller's mode alone while it pauses."""
     try:
         while True:
             try:
-                with torch.inference_mode(False), torch.no_grad():
+                fits = refuse_what_does_not_fit(captured.network.module, [captured.inputs])
+                with fits, torch.inference_mode(False), torch.no_grad():
                     pause = next(steps)
             except StopIteration as stop:
                 answer: Tensor = stop.value
@@ -62,6 +66,7 @@ class _Sample:
         self.inputs = captured.inputs[row : row + 1]
         self.logits = captured.logits[row : row + 1].detach()
         self._network, self._layer = captured.network, layer
+        self._scored = Portions(self._network.scores)
         self._replay: Replay | None = None
         if layer in captured.layers:
             self._layout = captured.layers[layer].layout
@@ -70,13 +75,13 @@ class _Sample:
 
     def score(self, inputs: Tensor) -> Tensor:
         """Score other inputs by the whole network, ``(n, class)``."""
-        return self._network.scores(inputs)
+        return self._scored(inputs)
 
     def score_from(self, activations: Tensor) -> Tensor:
         """Score other activations of the layer by what lies after it, ``(n, class)``."""
         outputs = self._output.expand(len(activations), *self._output.shape[1:]).clone()
         self._layout.on_grid(outputs).copy_(activations)
-        return self._from_layer(outputs)
+        return self._scored_from_layer(outputs)
 
     def at_once(self, inputs: bool) -> int:
         """Tell how many inputs, or how many activations, are scored in one batch."""
@@ -86,6 +91,10 @@ class _Sample:
         # A copy, what the next layers make of it, and as much again.
         needed = 4 * self._output.numel() * self._output.element_size()
         return max(1, min(MOST_ABLATED, int(SHARE * free_bytes(device)) // needed))
+
+    @cached_property
+    def _scored_from_layer(self) -> Portions:
+        return Portions(self._from_layer)
 
     @property
     def _from_layer(self) -> Replay:

@@ -14,7 +14,7 @@ from torch.func import functional_call
 from napari_gradcam.errors import GradCamError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 SHARE = 0.5
 """The share of the free memory that a batch may take; the rest is for what the estimate does not see."""
@@ -24,6 +24,44 @@ MOST_AT_ONCE = 8
 
 A slice of 224² through a DenseNet121 took .81, .67, .67 and .89 times the floor in batches of 2, 4, 8 and 16.
 """
+
+_SAID = ("out of memory", "not enough memory", "can't allocate memory", "_STATUS_ALLOC_FAILED")
+"""How PyTorch says that memory is short: on CUDA and MPS; on a CPU under Windows and macOS; under Linux; in a library
+of CUDA's."""
+
+
+class ShortOfMemoryError(GradCamError):
+    """A run did not fit into memory. Fewer samples at once may fit, or another device."""
+
+
+class Portions:
+    """Runs a function on a batch, in as few portions as fit into memory.
+
+    Parameters
+    ----------
+    run
+        ``(n, ...)`` to ``(n, ...)``, each sample on its own; raises :class:`ShortOfMemoryError` where n are too many.
+    """
+
+    def __init__(self, run: Callable[[Tensor], Tensor]) -> None:
+        self._run = run
+        self._most: int | None = None
+
+    def __call__(self, batch: Tensor) -> Tensor:
+        """Run a batch whole, or in halves down to single samples; what did not fit once is not tried again."""
+        found: list[Tensor] = []
+        done = 0
+        while done < len(batch):
+            portion = batch[done : done + (self._most or len(batch))]
+            try:
+                found.append(self._run(portion))
+            except ShortOfMemoryError:
+                if len(portion) == 1:
+                    raise
+                self._most = len(portion) // 2
+                continue  # out of the handler, since what went wrong holds on to memory
+            done += len(portion)
+        return torch.cat(found) if len(found) > 1 else found[0]
 
 
 def activation_bytes(network: nn.Module, sample_shape: Sequence[int]) -> int:
@@ -93,7 +131,9 @@ def samples_at_once(network: nn.Module, sample_shape: Sequence[int], device: tor
 
 
 @contextmanager
-def refuse_what_does_not_fit(network: nn.Module, asked: Sequence[Tensor]) -> Iterator[None]:
+def refuse_what_does_not_fit(
+    network: nn.Module, asked: Sequence[Tensor], device: torch.device | None = None
+) -> Iterator[None]:
     """Turn a failed allocation into a sentence that says which size would fit.
 
     Parameters
@@ -102,10 +142,12 @@ def refuse_what_does_not_fit(network: nn.Module, asked: Sequence[Tensor]) -> Ite
         The network.
     asked
         Holds what the network was last run on; it may be filled in the body.
+    device
+        Where it runs; None is where its inputs are.
 
     Raises
     ------
-    GradCamError
+    ShortOfMemoryError
         If the body runs out of memory.
     """
     try:
@@ -113,25 +155,21 @@ def refuse_what_does_not_fit(network: nn.Module, asked: Sequence[Tensor]) -> Ite
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         if not asked or not is_out_of_memory(error):
             raise
-        raise GradCamError(_too_large(network, asked[-1])) from error
+        raise ShortOfMemoryError(_too_large(network, asked[-1], device or asked[-1].device)) from error
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Tell a failed allocation from other errors."""
     told = str(error)
-    return (
-        isinstance(error, torch.OutOfMemoryError | MemoryError)
-        or "not enough memory" in told  # what PyTorch says on Windows and macOS
-        or "can't allocate memory" in told  # and on Linux
-    )
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(said in told for said in _SAID)
 
 
-def _too_large(network: nn.Module, inputs: Tensor) -> str:
+def _too_large(network: nn.Module, inputs: Tensor, device: torch.device) -> str:
     """Say how much is needed and how much is free, and which input would fit."""
     shape = tuple(inputs.shape[1:])
     size = " × ".join(map(str, shape))
     batch = f"{len(inputs)} inputs of {size}" if len(inputs) > 1 else f"an input of {size}"
-    needed, free = activation_bytes(network, shape), free_bytes(inputs.device)
+    needed, free = activation_bytes(network, shape), free_bytes(device)
     if needed == 0:
         return f"There is not enough memory to run the network on {batch} (channels first); give a smaller input."
     told = (

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 HALF = (torch.float16, torch.bfloat16)
 
+AUTO = "auto"
+"""What stands for the best device there is: CUDA's first, then MPS, then the CPU."""
+
 
 @dataclass(frozen=True, eq=False)
 class Network:
@@ -31,13 +34,15 @@ class Network:
     class_scores
         Turns what it returns into ``(batch, class)`` scores before softmax or sigmoid.
     device
-        Where it runs; None is where its weights are. On another device copies of its weights are used.
+        Where it runs; None is where its weights are. On another device copies of its weights are used. What has no
+        double precision (MPS) runs in single precision.
     """
 
     module: nn.Module
     class_scores: Callable[[Any], Tensor]
     device: torch.device | None = None
     _as_they_are: list[bool] = field(default_factory=list, repr=False)
+    _copies: dict[str, tuple[Tensor, int, Tensor]] = field(default_factory=dict, init=False, repr=False)
 
     @contextmanager
     def ready(self) -> Iterator[Callable[[Tensor], Any]]:
@@ -72,7 +77,7 @@ class Network:
     def own(self, inputs: Tensor) -> Tensor:
         """Give inputs where the network runs, in the precision of its weights, out of inference mode."""
         weights = next((one for one in self.module.parameters() if one.is_floating_point()), inputs)
-        dtype = torch.float32 if weights.dtype in HALF else weights.dtype
+        dtype = _precision(weights.dtype, self.place)
         with torch.inference_mode(False), torch.no_grad():
             inputs = inputs.clone() if inputs.is_inference() else inputs
             return inputs.as_subclass(Tensor).to(self.place, dtype)  # MONAI's MetaTensor is a slow one
@@ -94,19 +99,39 @@ class Network:
 
     def _own_state(self) -> dict[str, Tensor] | None:
         """Give weights and buffers as the run needs them, or None where the network's own will do."""
-        state = {**dict(self.module.named_parameters()), **dict(self.module.named_buffers())}
+        weights, buffers = dict(self.module.named_parameters()), dict(self.module.named_buffers())
         with torch.inference_mode(False), torch.no_grad():
-            own = {name: _own(tensor, self.device) for name, tensor in state.items()}
-        return None if all(own[name] is tensor for name, tensor in state.items()) else own
+            own = {name: self._own_weight(name, weight) for name, weight in weights.items()}
+            # A network may write into its buffers: each pass begins with those it has.
+            own |= {name: _own(buffer, self.device) for name, buffer in buffers.items()}
+        return None if all(own[name] is tensor for name, tensor in (weights | buffers).items()) else own
+
+    def _own_weight(self, name: str, weight: Tensor) -> Tensor:
+        """Give a weight as the run needs it; a copy is made once, and again where the weight was changed since."""
+        if weight.is_inference():
+            return _own(weight, self.device)  # PyTorch does not count its changes
+        of, version, copy = self._copies.get(name, (None, 0, weight))
+        if of is weight and version == weight._version:
+            return copy
+        own = _own(weight, self.device)
+        if own is not weight:
+            self._copies[name] = weight, weight._version, own
+        return own
 
 
 def _own(tensor: Tensor, device: torch.device | None) -> Tensor:
     """Give a weight as a run needs it: itself, or a copy elsewhere, in single precision, or out of inference mode."""
-    right = tensor.dtype not in HALF and device in (None, tensor.device)
-    if right and not tensor.is_inference():
+    device = device or tensor.device
+    dtype = _precision(tensor.dtype, device)
+    if (dtype, device) == (tensor.dtype, tensor.device) and not tensor.is_inference():
         return tensor
-    dtype = torch.float32 if tensor.dtype in HALF else tensor.dtype
-    return tensor.detach().to(device=device or tensor.device, dtype=dtype, copy=True)
+    return tensor.detach().to(device=device, dtype=dtype, copy=True)
+
+
+def _precision(dtype: torch.dtype, device: torch.device) -> torch.dtype:
+    """Give the precision that weights are run in."""
+    single = dtype in HALF or (dtype is torch.float64 and device.type == "mps")
+    return torch.float32 if single else dtype
 
 
 @contextmanager
@@ -151,7 +176,7 @@ def _channels_last(network: nn.Module, inputs: Tensor) -> Iterator[None]:
 
 
 def device_called(name: str | torch.device | None) -> torch.device | None:
-    """Find a device by its name, such as ``"cpu"`` or ``"cuda:1"``.
+    """Find a device by its name, such as ``"cpu"`` or ``"cuda:1"``; ``"auto"`` is the best there is.
 
     Raises
     ------
@@ -160,14 +185,26 @@ def device_called(name: str | torch.device | None) -> torch.device | None:
     """
     if name is None:
         return None
+    if name == AUTO:
+        best_first = sorted(devices(), key=lambda one: ("cuda", "mps", "cpu").index(one.partition(":")[0]))
+        return next(found for found in map(_working, best_first) if found is not None)
+    device = _working(name)
+    if device is None:
+        raise GradCamError(f"There is no device “{name}” here; choose {', '.join((*devices(), AUTO))}.")
+    return device
+
+
+def _working(name: str | torch.device) -> torch.device | None:
+    """Try a device with a small sum: one that is there may be too old, or broken."""
     try:
-        tried = torch.empty(1, device=torch.device(name))
+        tried = torch.ones(1, device=torch.device(name)) + 1
         tried.item()
-    except (RuntimeError, AssertionError, TypeError, NotImplementedError, ImportError) as error:
-        raise GradCamError(f"There is no device “{name}” here; choose {', '.join(_devices())}.") from error
+    except (RuntimeError, AssertionError, TypeError, NotImplementedError, ImportError):
+        return None
     return tried.device  # "cuda" is "cuda:0" from here on
 
 
-def _devices() -> list[str]:
+def devices() -> list[str]:
+    """Name the devices there are, the CPU first."""
     found = [f"cuda:{n}" for n in range(torch.cuda.device_count())]
     return ["cpu", *found, *(["mps"] if torch.backends.mps.is_available() else [])]

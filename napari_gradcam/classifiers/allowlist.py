@@ -10,16 +10,26 @@ from __future__ import annotations
 import re
 from functools import cache
 from importlib import import_module
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from monai.inferers import Inferer
 from monai.transforms import Transform
 from torch import nn
+from torch.nn.modules.lazy import LazyModuleMixin
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _PACKAGES = ("monai.networks", "monai.transforms", "monai.inferers", "torch.nn")
+"""Where what is named may be looked up."""
+
+_HOMES = (
+    *("monai.networks.nets", "monai.networks.blocks", "monai.networks.layers"),
+    *("monai.transforms", "monai.inferers", "torch.nn.modules"),
+)
+"""Where it must come from: these packages import many other things."""
+
 _SHORT_NAME_HOMES = (
     "monai.networks.nets",
     "monai.transforms",
@@ -34,6 +44,20 @@ _REFUSED_STEMS = (
 )
 """Transforms that read or write files, or run a function by its name."""
 
+_REFUSED = frozenset(
+    (
+        *(
+            "CellSamWrapper",
+            "TextEncoder",
+            "Transchex",
+            "MultiModal",
+            "BertPreTrainedModel",
+        ),  # read or download weights
+        "PatchInferer",  # imports any module by its name
+        *("SimulateDelay", "SimulateDelayd"),  # wait for as long as they are told
+    )
+)
+
 _VISION_NETWORKS = ("TorchVisionFCModel",)
 """Networks of torchvision, which MONAI builds by name and without their weights."""
 
@@ -46,13 +70,16 @@ HARMLESS_IMPORTS = frozenset(
     (
         *("torch", "monai", "numpy", "math", "typing", "__future__", "collections", "functools", "itertools"),
         *("os", "glob", "pathlib", "json", "logging", "ignite", "datetime", "time", "random", "copy", "re"),
+        *("sys", "warnings", "tempfile", "scipy", "sklearn", "skimage", "PIL", "nibabel", "torchvision", "pandas"),
     )
 )
 """Modules that a bundle may mention in ``imports``. Nothing is imported for it: what these names would be used for are
 the lists of files, the logs and the training loops of the bundle, which are not run; an expression that is needed and
 uses them is refused."""
 
-_IMPORT = re.compile(r"(?:import ([\w.]+)(?: as \w+)?|from ([\w.]+) import [\w, ]+(?: as \w+)?)", re.ASCII)
+_LONGEST_IMPORT = 1000
+
+_IMPORT = re.compile(r"(?:import ([\w.]+)(?: as \w+)?|from ([\w.]+) import (?:\*|[\w, ]+(?: as \w+)?))", re.ASCII)
 
 
 def allowed_target(target: str) -> Callable[..., Any] | None:
@@ -64,21 +91,25 @@ def allowed_target(target: str) -> Callable[..., Any] | None:
         A dotted path, or the bare name of a class of MONAI as its own bundles write it.
     """
     found = _find(target)
+    if not isinstance(found, type | FunctionType):
+        return None  # MONAI puts objects in the place of packages that are not here, which raise when they are asked
     home = str(getattr(found, "__module__", ""))
     name = str(getattr(found, "__name__", ""))
-    if not _inside(home):
+    if not _inside(home, _HOMES) or name in _REFUSED:
         return None
     if isinstance(found, type):
+        if issubclass(found, LazyModuleMixin):
+            return None  # it has no sizes before it runs
         if name.removeprefix("Rand").startswith(_REFUSED_STEMS) and name not in _VISION_NETWORKS:
             return None
         return found if issubclass(found, nn.Module | Transform | Inferer) else None
     is_network = home.startswith(_NETS + ".") and _NETWORK_FUNCTIONS.fullmatch(name)
-    return found if callable(found) and is_network else None
+    return found if is_network else None
 
 
 def allowed_import(statement: str) -> bool:
     """Tell whether a statement of ``imports`` mentions a harmless module and does nothing else."""
-    match = _IMPORT.fullmatch(statement.strip())
+    match = _IMPORT.fullmatch(statement.strip()) if len(statement) < _LONGEST_IMPORT else None
     return match is not None and (match[1] or match[2]).partition(".")[0] in HARMLESS_IMPORTS
 
 
@@ -87,7 +118,7 @@ def _find(target: str) -> object:
     module, _, name = target.rpartition(".")
     homes = [module] if module else list(_SHORT_NAME_HOMES)
     for home in homes:
-        if not _inside(home):
+        if not _inside(home, _PACKAGES):
             continue
         try:
             return getattr(import_module(home), name)
@@ -96,5 +127,5 @@ def _find(target: str) -> object:
     return None
 
 
-def _inside(module: str) -> bool:
-    return any(module == package or module.startswith(package + ".") for package in _PACKAGES)
+def _inside(module: str, packages: tuple[str, ...]) -> bool:
+    return any(module == package or module.startswith(package + ".") for package in packages)

@@ -25,8 +25,8 @@ STEP = 1 << 26
 SHARE = 0.8
 """Of the memory that is free, so much may be asked for."""
 
-MOST_TENSORS = 1 << 18
-"""So many tensors may be made; the largest classifiers of MONAI have a few thousand."""
+MOST_TENSORS = 1 << 15
+"""So many tensors may be made; for the largest classifiers of MONAI it is a few thousand."""
 
 
 class TooLargeError(MemoryError):
@@ -39,15 +39,21 @@ class Bounded(TorchDispatchMode):  # type: ignore[no-untyped-call]
     The size of what an operation gives is found before it runs, on PyTorch's meta device, where tensors have shapes and
     no values; one that the meta device does not know is taken to give no more than it reads.
 
+    Parameters
+    ----------
+    most
+        Bytes that may be made in all, of tensors that are kept and those that are not; by default the memory alone
+        sets a bound.
+
     Raises
     ------
     TooLargeError
         If a tensor does not fit, or too many are made.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: int | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._made = 0
+        self._made, self._bytes, self._most = 0, 0, most
         self._since = STEP
 
     def __torch_dispatch__(
@@ -58,7 +64,11 @@ class Bounded(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._made += 1
         if self._made > MOST_TENSORS:
             raise TooLargeError("it is made of too many parts")
-        self._since += _bytes_of(func, args, kwargs)
+        size = _bytes_of(func, args, kwargs)
+        self._since += size
+        self._bytes += size
+        if self._most is not None and self._bytes > self._most:
+            raise TooLargeError(f"more than {self._most / 2**30:.1f} GiB are needed, many times what its weights have")
         if self._since >= STEP:
             # What was asked for and is not used yet still looks free.
             free = SHARE * psutil.virtual_memory().available

@@ -19,10 +19,10 @@ from torch import nn
 
 from napari_gradcam.classifiers.bounds import Bounded, TooLargeError
 from napari_gradcam.classifiers.classifier import Classifier, Wants, Windows
-from napari_gradcam.classifiers.config import Config, RefusedError
+from napari_gradcam.classifiers.config import Config, RefusedError, said
 from napari_gradcam.classifiers.files import BundleFiles
-from napari_gradcam.classifiers.metadata import Metadata
-from napari_gradcam.classifiers.plan import Plan, findings, plan
+from napari_gradcam.classifiers.metadata import Metadata, lines_of
+from napari_gradcam.classifiers.plan import Plan, findings, not_explained, plan
 from napari_gradcam.classifiers.preprocessing import compose
 from napari_gradcam.classifiers.scores import Head
 from napari_gradcam.classifiers.trust import Finding, Inspection, UntrustedError, is_trusted, remember
@@ -46,6 +46,9 @@ LICENCES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "docs/LICENSE", "LICENCE")
 
 _WEIGHT_ENDINGS = (".pt", ".pth", ".ckpt", ".safetensors")
 _MOST_LICENCE = 1 << 17
+
+_TIMES, _SPARE = 8, 1 << 28
+"""A network may be built of so many times the bytes of its weights, and so many bytes more."""
 
 
 def load_classifier(path: str | PathLike[str], *, trust: bool = False) -> Classifier:
@@ -131,7 +134,9 @@ class Source(NamedTuple):
 def assemble(source: Source) -> Classifier:
     """Build the network, load its weights, and read how it is used."""
     what = plan(source.config, source.label)
-    with Bounded():
+    # A network is built from tensors that its weights then replace: it takes two or three times their bytes.
+    stored = sum(tensor.numel() * tensor.element_size() for tensor in source.weights.values())
+    with Bounded(_TIMES * stored + _SPARE):
         network = source.config.build_node(what.network.node, what.network.key)
     if not isinstance(network, nn.Module):
         raise GradCamError(
@@ -173,6 +178,7 @@ def _classifier(source: Source, what: Plan, network: nn.Module, notices: tuple[s
             channels=metadata.channels,
             value_range=metadata.value_range,
             rows_first=metadata.rows_first or what.rows_first,
+            size=metadata.size,
         ),
         windows=_windows(source.config, what, spatial_dims, source.label),
         intended_use=metadata.intended_use,
@@ -264,7 +270,7 @@ def _state(files: BundleFiles, name: str, *, trusted: bool) -> dict[str, Tensor]
 
 def _licence(files: BundleFiles) -> str:
     name = next((name for name in LICENCES if files.has(name)), None)
-    return "" if name is None else files.read(name, _MOST_LICENCE).decode("utf-8", "replace").strip()
+    return "" if name is None else lines_of(files.read(name, _MOST_LICENCE).decode("utf-8", "replace"))
 
 
 def _unpacking() -> Path:
@@ -280,7 +286,7 @@ def _unpacking() -> Path:
 def _preprocessing(config: Reader, what: Plan) -> Callable[[Any], Any]:
     """Build the chain that runs on a volume already in memory."""
     transforms = []
-    with Bounded():
+    with Bounded(_SPARE):
         for step in what.steps:
             transform = config.build_node(step.node, step.key)
             if transform is not None and not isinstance(transform, EnsureChannelFirst | EnsureChannelFirstd):
@@ -298,33 +304,37 @@ def _windows(config: Reader, what: Plan, dims: int, label: str) -> Windows | Non
     """
     if what.inferer is None:
         return None
-    inferer = config.build_node(what.inferer.node, what.inferer.key)
+    with Bounded(_SPARE):
+        inferer = config.build_node(what.inferer.node, what.inferer.key)
     if isinstance(inferer, SimpleInferer):
         return None
     if not isinstance(inferer, SlidingWindowInferer):
-        raise GradCamError(
-            f"The bundle {label} runs its network by “{what.inferer.name}”; only SimpleInferer, which reads the whole "
-            "input at once, and SlidingWindowInferer can be explained."
-        )
+        raise not_explained(label, what.inferer.name)
 
     def along(value: Any) -> tuple[Any, ...]:
         return tuple(value) if isinstance(value, list | tuple) else (value,) * dims
 
-    roi, overlap = along(inferer.roi_size), along(inferer.overlap)
-    if len(roi) != dims or len(overlap) != dims or not all(0 <= share < 1 for share in overlap):
+    try:
+        roi = tuple(int(size) if size else 0 for size in along(inferer.roi_size))
+        overlap = tuple(float(share) for share in along(inferer.overlap))
+        sigma = inferer.sigma_scale if isinstance(inferer.sigma_scale, float | int) else inferer.sigma_scale[0]
+        numbers = float(sigma), float(inferer.cval), int(inferer.sw_batch_size)
+        if len(roi) != dims or len(overlap) != dims or not all(0 <= share < 1 for share in overlap):
+            raise ValueError
+    except (TypeError, ValueError, LookupError, OverflowError):
         raise GradCamError(
-            f"The bundle {label} slides a window of {roi} with an overlap of {overlap} over an input of {dims} axes; "
-            f"give {dims} sizes, and overlaps from 0 to below 1."
-        )
-    sigma = inferer.sigma_scale if isinstance(inferer.sigma_scale, float | int) else inferer.sigma_scale[0]
+            f"The bundle {label} slides a window of {said(inferer.roi_size)} with an overlap of "
+            f"{said(inferer.overlap)} "
+            f"over an input of {dims} axes; give {dims} sizes, overlaps from 0 to below 1, and numbers for all else."
+        ) from None
     return Windows(
-        roi=tuple(int(size) if size else 0 for size in roi),
-        overlap=tuple(float(share) for share in overlap),
+        roi=roi,
+        overlap=overlap,
         mode="gaussian" if str(getattr(inferer.mode, "value", inferer.mode)) == "gaussian" else "constant",
-        sigma=float(sigma),
+        sigma=numbers[0],
         padding=str(getattr(inferer.padding_mode, "value", inferer.padding_mode)),
-        fill=float(inferer.cval),
-        at_once=int(inferer.sw_batch_size),
+        fill=numbers[1],
+        at_once=numbers[2],
     )
 
 

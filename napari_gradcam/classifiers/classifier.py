@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING, Any, Literal
 from nibabel.affines import voxel_sizes
 
 from napari_gradcam.cam import LayerInfo, on_scan, recommended, survey
-from napari_gradcam.classifiers.preprocessing import prepare_example
+from napari_gradcam.classifiers.channels import channels_of, misfit
+from napari_gradcam.classifiers.plain import chain_of, completed
+from napari_gradcam.classifiers.preprocessing import prepare_example, repeats_channels
+from napari_gradcam.classifiers.probing import input_channels
 from napari_gradcam.errors import GradCamError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from torch import nn
 
+    from napari_gradcam.classifiers.channels import Given
     from napari_gradcam.classifiers.scores import Head
-    from napari_gradcam.volumes import Volume
 
 Plane = Literal["axial", "coronal", "sagittal"]
 Aggregation = Literal["max", "mean", "top-k"]
@@ -75,6 +78,26 @@ class Windows:
     fill: float = 0.0
     at_once: int = 1
 
+    def over(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """Give the size of one window over an input ``(*spatial)``, voxels.
+
+        Raises
+        ------
+        GradCamError
+            If sizes or overlaps do not fit an input with so many axes.
+        """
+        if len(self.roi) != len(shape) or len(self.overlap) != len(shape):
+            raise GradCamError(
+                f"The model's windows have {len(self.roi)} sizes and {len(self.overlap)} overlaps but its input has "
+                f"{len(shape)} axes; give one of each for each axis (roi_size and overlap of the inferer)."
+            )
+        if not all(0 <= share < 1 for share in self.overlap):
+            raise GradCamError(
+                f"The model's windows overlap by {', '.join(f'{share:g}' for share in self.overlap)} of their size; "
+                "give shares of 0 or more, below 1 (overlap of the inferer)."
+            )
+        return tuple(size if size > 0 else side for size, side in zip(self.roi, shape, strict=True))
+
 
 @dataclass(frozen=True)
 class Wants:
@@ -91,34 +114,49 @@ class Wants:
     rows_first
         For a picture without a place in a patient: whether the network reads ``(channel, row, column)``, as
         torchvision's do, rather than ``(channel, column, row)``, as MONAI reads pictures.
+    size
+        Voxels along the axes of the network's input, after the preprocessing, where it was made for one size alone.
     """
 
     modality: str = ""
     channels: tuple[str, ...] = ()
     value_range: tuple[float, float] | None = None
     rows_first: bool = False
+    size: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Classifier:
     """A network, its preprocessing and its classes.
 
+    A bundle gives one (:func:`napari_gradcam.load_classifier`), and so does a network in memory, of which only the
+    network must be given:
+
+    >>> classifier = Classifier(network, Compose([Resize((224, 224)), ScaleIntensity()]), ["cat", "dog"])
+    >>> explain(scan, classifier).scores  # doctest: +SKIP
+
+    The network need be neither frozen nor in evaluation mode, and is handed back untouched.
+
     Attributes
     ----------
     network
         Takes ``(batch, channel, *spatial)``, returns class scores.
     preprocess
-        From a channel-first ``MetaTensor`` in patient space to the network's input, a ``MetaTensor`` too.
+        From a channel-first ``MetaTensor`` in patient space to the network's input, a ``MetaTensor`` too. MONAI's
+        transforms may be given, of arrays or of dictionaries, one, a list or a ``Compose``, with the loading and the
+        label keys they were trained with; by default the network reads the scan as it is.
     class_names
-        In the order of the network's outputs.
+        In the order of the network's outputs; by default numbers. One name for one logit is the class and its absence.
     head
-        How its output is read.
+        How its output is read. ``"softmax"`` or ``"sigmoid"`` may be given; by default softmax is assumed, or sigmoid
+        for one logit, and a notice says so.
     spatial_dims
-        2 or 3.
+        2 or 3; by default those of the network's first convolution.
     input_shape
-        ``(channel, *spatial)`` that the network is surveyed with.
+        ``(channel, *spatial)`` that the network is surveyed with; by default the channels of its first convolution, and
+        224 or 96 along each axis.
     name, version, description
-        As the bundle gives them, for a person.
+        As the bundle gives them, for a person; the name is that of the network's class where there is none.
     slice_rule
         How a 2D classifier reads a volume.
     declared_layer
@@ -134,11 +172,11 @@ class Classifier:
     """
 
     network: nn.Module
-    preprocess: Callable[[Any], Any]
-    class_names: tuple[str, ...]
-    head: Head
-    spatial_dims: int
-    input_shape: tuple[int, ...]
+    preprocess: Callable[[Any], Any] = None  # type: ignore[assignment]  # what is left open is filled in below
+    class_names: tuple[str, ...] = ()
+    head: Head = None  # type: ignore[assignment]
+    spatial_dims: int = 0
+    input_shape: tuple[int, ...] = ()
     name: str = ""
     version: str = ""
     description: str = ""
@@ -149,6 +187,20 @@ class Classifier:
     windows: Windows | None = None
     intended_use: str = ""
     licence: str = ""
+
+    def __post_init__(self) -> None:
+        """Fill in what was left open, or given in short, by what the network shows.
+
+        Raises
+        ------
+        GradCamError
+            If the network does not show it, or it contradicts what was given.
+        """
+        parts = completed(self.network, self.class_names, self.head, self.spatial_dims, self.input_shape)
+        filled = {"preprocess": chain_of(self.preprocess), **parts._asdict()}
+        filled |= {"name": self.name or type(self.network).__name__, "notices": (*self.notices, *parts.notices)}
+        for name, value in filled.items():
+            object.__setattr__(self, name, value)
 
     @cached_property
     def _surveys(self) -> dict[tuple[int, ...], tuple[LayerInfo, ...]]:
@@ -166,14 +218,16 @@ class Classifier:
         reason = "The target layer that the model's own metadata name."
         return tuple(replace(layer, reason=reason if layer.name == self.declared_layer else None) for layer in layers)
 
-    def layers(self, volume: Volume | None = None) -> tuple[LayerInfo, ...]:
+    def layers(self, volume: Given | None = None) -> tuple[LayerInfo, ...]:
         """List the network's layers in the order they finish, one of them recommended with its reason.
 
         Parameters
         ----------
         volume
-            A scan: the sizes of the layers' cells are told in mm on it, and grids are those that it leads to. Without
-            one they are those of the declared input. The network runs once on zeros, the first time for each shape.
+            A scan, or several as :func:`napari_gradcam.explain` takes them: the sizes of the layers' cells are told in
+            mm on it (of a picture, which has no size in mm, in voxels of the input alone), and grids are those that it
+            leads to. Without one they are those of the declared input. The network runs once on zeros, the first time
+            for each shape.
 
         Raises
         ------
@@ -182,9 +236,27 @@ class Classifier:
         """
         if volume is None:
             return self.layers_for(self.input_shape)
-        prepared = prepare_example(volume, self.preprocess, self.slice_rule.plane if self.spatial_dims == 2 else None)
-        layers = self.layers_for(tuple(prepared.tensor.shape[1:]))
+        channels = channels_of(volume, self)
+        plane = self.slice_rule.plane if self.spatial_dims == 2 else None
+        prepared = prepare_example(channels, self.preprocess, plane, rows_first=self.wants.rows_first)
+        try:
+            layers = self.layers_for(self.sample_shape(tuple(prepared.tensor.shape[1:])))
+        except GradCamError as error:
+            if told := misfit(self, prepared.tensor.shape[1], str(error)):
+                raise GradCamError(told) from error
+            raise
+        if channels.volume.unit != "mm":
+            return layers
         return on_scan(layers, voxel_sizes(prepared.affines[0])[: self.spatial_dims])
+
+    def sample_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Give what the network reads at once of an input ``(channel, *spatial)``: all of it, or a window."""
+        return shape if self.windows is None else (shape[0], *self.windows.over(shape[1:]))
+
+    @property
+    def channels_read(self) -> int:
+        """How many channels the scans must give: those the network reads, or one that the preprocessing repeats."""
+        return 1 if repeats_channels(self.preprocess) else input_channels(self.network) or self.input_shape[0]
 
     @property
     def default_layer(self) -> str:

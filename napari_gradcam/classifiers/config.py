@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import inspect
 import re
+import reprlib
 import warnings
+from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
+from monai.transforms import Transform
 from torch import nn
 
 from napari_gradcam.classifiers import expressions
@@ -23,15 +26,39 @@ from napari_gradcam.volumes.wording import printable
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-MOST_PARTS = 100_000
+MOST_PARTS = 20_000
 """Parts of a configuration that are built; aliases of YAML can multiply a few lines without end."""
+
+_BEGINNING = reprlib.Repr()
+_BEGINNING.maxlevel = 2
+
+_LONGEST_KEY = 2000
+"""Letters of a place in the configuration; each part within keeps its own."""
+
+MOST_LETTERS = 100_000
+"""Letters of all expressions that are computed."""
 
 KNOWN_MARKS = ("_target_", "_disabled_", "_desc_", "_requires_", "_mode_")
 """What MONAI understands beside the arguments of a class."""
 
 _SEPARATOR = re.compile("::|#")
 _MACRO = re.compile(r"%(?:([\w./-]+\.(?:json|ya?ml))(?:::|#))?([A-Za-z_]\w*(?:(?:::|#)\w+)*)")
-_DOWNLOADS = ("pretrained", "use_pretrained", "weights", "pretrained_url", "pretrained_path", "url")
+_STEP_SIZES = re.compile(
+    r".*(?:size|border|pad|bins|repeats|radius|times|num_|order|length|holes|degree).*|k|n", re.ASCII
+)
+_LARGEST_STEP = 1 << 16
+"""Arguments of transforms that are sizes, and the largest: no scan has more voxels along an axis."""
+
+_LARGEST = 1 << 20
+"""No size of a layer is larger; lists are made of some of them, which no bound on tensors sees."""
+
+_DOWNLOADS = ("pretrained", "use_pretrained", "weights", "url")
+"""How arguments begin that name weights from elsewhere."""
+
+_FROM_VISION = ("TorchVisionFCModel", "MILModel")
+
+_VISION = re.compile(r"(?!get_|list_)[a-z]\w*")
+"""Names of torchvision's networks; MONAI calls whatever has the name in its module."""
 
 
 class RefusedError(GradCamError):
@@ -44,10 +71,10 @@ class RefusedError(GradCamError):
     """
 
     def __init__(self, key: str, asks: str, reason: str) -> None:
-        self.key, self.asks, self.reason = key, shortened(asks), reason
+        self.key, self.asks, self.reason = shortened(key), shortened(asks), reason
         super().__init__(
-            f"The bundle asks at “{key}” for “{self.asks}”, {reason}; open it only where you trust it (trust=True, "
-            "--trust), or have it changed."
+            f"The bundle asks at “{self.key}” for “{self.asks}”, {reason}; open it only where you trust it "
+            "(trust=True, --trust), or have it changed."
         )
 
 
@@ -82,9 +109,9 @@ class Config:
     """
 
     def __init__(self, content: Mapping[str, Any], other: Callable[[str], Mapping[str, Any]] | None = None) -> None:
-        self._content, self._other = content, other
+        self._content, self._other = content, other and cache(other)
         self._open: list[str] = []
-        self._built = 0
+        self._built, self._letters = 0, 0
 
     def __contains__(self, key: str) -> bool:
         """Whether the configuration has `key` at its top."""
@@ -98,14 +125,16 @@ class Config:
         GradCamError
             If nothing stands there.
         """
-        node: Any = self._content
+        return self._walk(self._content, key)
+
+    def _walk(self, node: Any, key: str) -> Any:
         walked: list[str] = []
         for part in _SEPARATOR.split(key):
             try:
                 node = node[int(part)] if isinstance(node, list) else node[part]
             except (KeyError, IndexError, TypeError, ValueError):
                 raise GradCamError(
-                    f"The bundle's configuration refers to “{printable(key)}”, which it does not hold; correct it."
+                    f"The bundle's configuration refers to “{shortened(key)}”, which it does not hold; correct it."
                 ) from None
             walked.append(part)
             node = self.follow(node, "::".join(walked))
@@ -136,8 +165,7 @@ class Config:
     def build_node(self, node: Any, key: str) -> Any:
         """Build `node`, which stands at `key`."""
         self._built += 1
-        if self._built > MOST_PARTS:
-            raise GradCamError(f"The bundle's configuration has too many parts, last “{key}”; this is no classifier.")
+        check_parts(self._built, key)
         if isinstance(node, str):
             return self._build_string(node, key)
         if isinstance(node, list):
@@ -159,6 +187,13 @@ class Config:
             raise GradCamError(f"The bundle's “{key}” has an argument whose name is no text; correct it.")
         if not (isinstance(target, type) and not issubclass(target, nn.Module)):
             arguments = without_downloads(target, arguments)
+            _check_sizes(arguments, key)
+            if target.__name__ in _FROM_VISION:
+                _check_vision(arguments, key)
+        elif issubclass(target, Transform):
+            for name, value in arguments.items():
+                if _STEP_SIZES.fullmatch(name):
+                    _check_sizes(value, f"{key}::{name}", _LARGEST_STEP)
         try:
             with warnings.catch_warnings():
                 # MONAI tells its callers of defaults that changed, which the person at the scan cannot act on.
@@ -166,6 +201,11 @@ class Config:
                 return target(**arguments)
         except (TooLargeError, RecursionError, MemoryError):
             raise
+        except ImportError as error:
+            raise GradCamError(
+                f"The bundle's “{key}” ({target.__name__}) needs {absent_package(error)}, which is not installed; "
+                "install it."
+            ) from error
         except Exception as error:
             raise GradCamError(
                 f"The bundle's “{key}” ({target.__name__}) cannot be built: {_first_line(error)}; correct it."
@@ -181,6 +221,8 @@ class Config:
         return text
 
     def _evaluate(self, text: str, key: str) -> Any:
+        self._letters += len(text)
+        check_letters(self._letters, key)
         try:
             tree, names = expressions.parse(text[1:])
             expressions.check(tree, names)
@@ -206,12 +248,12 @@ class Config:
         if not file:
             return self.raw(match[2])
         assert self._other is not None
-        return Config(self._other(file), self._other).raw(match[2])
+        return self._walk(self._other(file), match[2])
 
     def _once(self, key: str, build: Callable[[], Any]) -> Any:
         """Follow a reference, but never in a circle."""
         if key in self._open:
-            raise GradCamError(f"The bundle's configuration refers to “{printable(key)}” in a circle; correct it.")
+            raise GradCamError(f"The bundle's configuration refers to “{shortened(key)}” in a circle; correct it.")
         self._open.append(key)
         try:
             return build()
@@ -233,7 +275,7 @@ def check_mark(mark: str, value: Any, key: str) -> None:
         Naming it.
     """
     if mark not in KNOWN_MARKS or (mark == "_mode_" and value != "default"):
-        raise RefusedError(f"{key}::{mark}", str(value), "which may run code")
+        raise RefusedError(f"{key}::{mark}", said(value), "which may run code")
 
 
 def check_target(target: object, key: str) -> Callable[..., Any]:
@@ -247,7 +289,7 @@ def check_target(target: object, key: str) -> Callable[..., Any]:
     found = allowed_target(target) if isinstance(target, str) else None
     if found is None:
         raise RefusedError(
-            key, str(target), "which is not a network, transform or inferer of MONAI that a bundle may build"
+            key, said(target), "which is not a network, transform or inferer of MONAI that a bundle may build"
         )
     return found
 
@@ -276,13 +318,71 @@ def without_downloads(target: Callable[..., Any], arguments: dict[str, Any]) -> 
         known = inspect.signature(target).parameters
     except (TypeError, ValueError):
         known = {}  # type: ignore[assignment]
-    arguments = {name: value for name, value in arguments.items() if name not in _DOWNLOADS}
+    arguments = {name: value for name, value in arguments.items() if not name.startswith(_DOWNLOADS)}
     return {**arguments, **({"pretrained": False} if "pretrained" in known else {})}
+
+
+def absent_package(error: ImportError) -> str:
+    """Name the package that an import did not find."""
+    match = re.search(r"No module named '(\w+)", str(error))
+    return f"the Python package {match[1]}" if match else "a Python package"
+
+
+def check_parts(parts: int, key: str) -> None:
+    """Refuse more parts than any configuration has, or one at a place that takes too long to name.
+
+    Raises
+    ------
+    GradCamError
+        Naming the last.
+    """
+    if parts > MOST_PARTS or len(key) > _LONGEST_KEY:
+        raise GradCamError(
+            f"The bundle's configuration has too many parts, last “{shortened(key)}”; this is no classifier."
+        )
+
+
+def check_letters(letters: int, key: str) -> None:
+    """Refuse more expressions than any configuration has.
+
+    Raises
+    ------
+    GradCamError
+        Naming the last.
+    """
+    if letters > MOST_LETTERS:
+        raise GradCamError(
+            f"The bundle's configuration has too many expressions, last “{shortened(key)}”; this is no classifier."
+        )
+
+
+def said(value: object) -> str:
+    """Write a value that is asked for; only the beginning of one that aliases of YAML may have multiplied."""
+    return shortened(value) if isinstance(value, str) else _BEGINNING.repr(value)
+
+
+def _check_sizes(value: Any, key: str, largest: int = _LARGEST) -> None:
+    """Refuse a number among the arguments of a layer that is no size of any."""
+    if isinstance(value, dict | list | tuple):
+        for name, item in value.items() if isinstance(value, dict) else enumerate(value):
+            _check_sizes(item, f"{key}::{name}", largest)
+    elif isinstance(value, int) and abs(value) > largest:
+        raise TooLargeError(f"“{key}” is {value:.3g}" if abs(value) < 2**1000 else f"“{key}” is beyond any size")
+
+
+def _check_vision(arguments: dict[str, Any], key: str) -> None:
+    """Refuse what is asked for as a network of torchvision and is none."""
+    for argument in ("model_name", "backbone"):
+        name = arguments.get(argument)
+        if isinstance(name, str) and not _VISION.fullmatch(name):
+            raise GradCamError(
+                f"The bundle's “{key}::{argument}” is “{shortened(name)}”, which is the name of no network; correct it."
+            )
 
 
 def shortened(text: str, most: int = 200) -> str:
     """Write what a bundle says on one line, and not more of it than a sentence bears."""
-    text = printable(text)
+    text = printable(text[: 8 * most])
     return text if len(text) <= most else text[:most] + "…"
 
 

@@ -19,7 +19,7 @@ import torch
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-REFERENCE = re.compile(r"@(#*[A-Za-z_][\w]*(?:(?:::|#)\w+)*)")
+REFERENCE = re.compile(r"@((?:#+\w|[A-Za-z_])\w*(?:(?:::|#)\w+)*)")
 """``@a::b``, or ``@##b`` for one that is found from where it stands (MONAI's relative references)."""
 
 LONGEST = 10_000

@@ -29,6 +29,9 @@ _TRAINING = re.compile(
 )
 """Names of what a training script keeps beside the network."""
 
+_STALE = re.compile(r"blocks\.\d+\.(?:norm_)?cross_attn\.")
+"""Layers of transformers that MONAI once made whether they were used or not; its own loader leaves them out too."""
+
 
 def load_state(network: nn.Module, state: Mapping[str, Tensor], label: str) -> tuple[str, ...]:
     """Load weights into the network they were saved from, whatever was put before their names.
@@ -158,7 +161,8 @@ def _prefixes(names: Mapping[str, Any]) -> list[str]:
 
 def _is_foreign(name: str, prefix: str) -> bool:
     """Tell whether an entry stands beside the network rather than in it."""
-    return not name.startswith(prefix) or bool(_TRAINING.search(name.removeprefix(prefix).split(".")[0]))
+    own = name.removeprefix(prefix)
+    return not name.startswith(prefix) or bool(_TRAINING.search(own.split(".")[0]) or _STALE.match(own))
 
 
 def _alike(wanted: Tensor, given: Tensor) -> bool:

@@ -6,8 +6,10 @@ import math
 from typing import TYPE_CHECKING, Any, get_args
 
 from napari_gradcam.classifiers.classifier import Aggregation, SliceRule
+from napari_gradcam.classifiers.config import said
 from napari_gradcam.classifiers.preprocessing import PLANES
 from napari_gradcam.errors import GradCamError
+from napari_gradcam.volumes.wording import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,6 +19,12 @@ LARGEST_INPUT = 1 << 31
 
 _CLASS_KEYS = ("channel_def", "class_names", "classes", "class_def", "labels", "label_def", "label_names")
 """Where bundles name their classes."""
+
+_LARGEST_VALUE = 1e30
+"""No scan has larger values; whole numbers of JSON have any length."""
+
+_MOST_CLASSES = 1 << 16
+"""More outputs are none of a classifier's: they are counted instead."""
 
 _SURVEY_SIZE = {2: 224, 3: 96}
 """Pixels along each axis that a network is surveyed with where its metadata gives no size."""
@@ -52,7 +60,7 @@ class Metadata:
     @property
     def description(self) -> str:
         """What the bundle says of itself."""
-        return _text(self._content.get("description"))
+        return _lines(self._content.get("description"))
 
     @property
     def intended_use(self) -> str:
@@ -62,7 +70,7 @@ class Metadata:
     @property
     def licence(self) -> str:
         """The licence as the metadata name it; most bundles have a file of it instead."""
-        return _text(self._content.get("license")) or _text(self._content.get("copyright"))
+        return _lines(self._content.get("license")) or _lines(self._content.get("copyright"))
 
     @property
     def modality(self) -> str:
@@ -82,7 +90,7 @@ class Metadata:
         if not isinstance(limits, list) or len(limits) != 2:
             return None
         lowest, highest = limits
-        plain = all(isinstance(end, int | float) and math.isfinite(end) for end in (lowest, highest))
+        plain = all(isinstance(end, int | float) and abs(end) < _LARGEST_VALUE for end in (lowest, highest))
         return (float(lowest), float(highest)) if plain and lowest < highest else None
 
     @property
@@ -100,7 +108,7 @@ class Metadata:
     def outputs(self) -> int | None:
         """Number of outputs of the network, or None."""
         count = self._output.get("num_channels")
-        return count if isinstance(count, int) and count > 0 else None
+        return count if isinstance(count, int) and 0 < count <= _MOST_CLASSES else None
 
     def class_names(self, outputs: int) -> tuple[str, ...]:
         """Names of the classes in the order of their numbers; empty where there are none, or not one for each output.
@@ -118,6 +126,14 @@ class Metadata:
         """2 or 3 by the declared input shape, or None."""
         shape = self._input.get("spatial_shape")
         return len(shape) if isinstance(shape, list) and len(shape) in (2, 3) else None
+
+    @property
+    def size(self) -> tuple[int, ...] | None:
+        """Voxels along the axes of the network's input, where one size is declared rather than any or a formula."""
+        shape = self._input.get("spatial_shape")
+        if not isinstance(shape, list) or len(shape) != self.spatial_dims:
+            return None
+        return tuple(shape) if all(isinstance(size, int) and size > 0 for size in shape) else None
 
     def input_shape(self, spatial_dims: int) -> tuple[int, ...]:
         """Shape ``(channel, *spatial)`` to survey the network with.
@@ -138,8 +154,9 @@ class Metadata:
             )
         found = (channels if isinstance(channels, int) and channels > 0 else len(self.channels) or 1, *spatial)
         if 4 * math.prod(found) > LARGEST_INPUT:
+            sizes = " × ".join(str(size) if size < LARGEST_INPUT else "far too many" for size in found)
             raise GradCamError(
-                f"The bundle's metadata.json gives the network's input as {' × '.join(map(str, found))} (channels "
+                f"The bundle's metadata.json gives the network's input as {sizes} (channels "
                 "first), which no memory holds; correct network_data_format."
             )
         return found
@@ -165,9 +182,9 @@ class Metadata:
         known = isinstance(plane, str) and plane in PLANES and aggregation in get_args(Aggregation)
         if not known or positive not in class_names or not (isinstance(top, int) and top > 0):
             raise GradCamError(
-                f"The bundle's metadata.json asks to read slices by plane “{plane}”, aggregation “{aggregation}” (top "
-                f"{top}), positive class “{positive}”; use axial, coronal or sagittal, max, mean or top-k with a number "
-                "of slices, and one of its own classes."
+                f"The bundle's metadata.json asks to read slices by plane “{said(plane)}”, aggregation "
+                f"“{said(aggregation)}” (top {said(top)}), positive class “{said(positive)}”; use axial, coronal or "
+                "sagittal, max, mean or top-k with a number of slices, and one of its own classes."
             )
         return SliceRule(plane, aggregation, tuple(class_names).index(positive), top)
 
@@ -178,7 +195,17 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 def _text(value: Any) -> str:
     """Give what a person reads: a text or number; nothing of anything else."""
-    return str(value).strip() if isinstance(value, str | int | float) else ""
+    return printable(str(value)) if isinstance(value, str | int | float) else ""
+
+
+def _lines(value: Any) -> str:
+    """Give a text of several lines that a person reads."""
+    return lines_of(value) if isinstance(value, str) else _text(value)
+
+
+def lines_of(text: str) -> str:
+    """Leave out what is no letter of each line: a terminal would obey it."""
+    return "\n".join("".join(letter for letter in line if letter.isprintable()) for line in text.splitlines()).strip()
 
 
 def _numbered(value: Any) -> tuple[str, ...]:

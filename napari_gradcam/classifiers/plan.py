@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple, cast, get_args
 
 from napari_gradcam.classifiers import expressions
 from napari_gradcam.classifiers.allowlist import allowed_import
 from napari_gradcam.classifiers.config import (
-    MOST_PARTS,
     RefusedError,
     absolute,
+    check_letters,
     check_mark,
+    check_parts,
     check_target,
     is_mark,
     refused_expression,
+    said,
     shortened,
 )
 from napari_gradcam.classifiers.scores import Activation
@@ -32,10 +35,18 @@ if TYPE_CHECKING:
 
     from napari_gradcam.classifiers.config import Reader
 
+_MOST_STEPS = 1000
+"""Steps of a preprocessing; real ones have a dozen."""
+
 _NETWORKS = ("network_def", "network", "net", "model")
 _IMPORTS = ("imports", "import")
 _LOADERS = ("LoadImage", "SaveImage")
 _CHANNEL_FIRST = re.compile(r"EnsureChannelFirst(d|D|Dict)?|AddChannel(d|D|Dict)?|AsChannelFirst(d|D|Dict)?")
+
+
+_MONAI_INFERER = re.compile(r"(monai\.inferers\.(\w+\.)?)?\w+Inferer(Adapt)?")
+EXPLAINED = ("SimpleInferer", "SlidingWindowInferer", "SlidingWindowInfererAdapt")
+"""Inferers whose answers have a map."""
 
 
 class Step(NamedTuple):
@@ -89,6 +100,8 @@ def plan(config: Reader, label: str) -> Plan:
     if name is None:
         raise GradCamError(f"The bundle {label} names no network: its configuration has no “network_def”; add it.")
     network, inferer = config.raw(name), config.raw("inferer") if "inferer" in config else None
+    if _MONAI_INFERER.fullmatch(_target(inferer)) and _name(inferer) not in EXPLAINED:
+        raise not_explained(label, _name(inferer))
     nodes = list(_transforms(config, "preprocessing", label))
     key_of = {step.key: _keys(config, step) for step in nodes}
     image = _image_key(list(key_of.values()))
@@ -121,7 +134,7 @@ def findings(config: Reader, what: Plan) -> Iterator[Finding]:
         stated = config.raw(name) if name in config else []
         for number, text in enumerate(stated if isinstance(stated, list) else [stated]):
             if not (isinstance(text, str) and allowed_import(text.removeprefix("$"))):
-                yield Finding(f"{name}::{number}", shortened(str(text)), "an import of code that is not MONAI's")
+                yield Finding(f"{name}::{number}", shortened(said(text)), "an import of code that is not MONAI's")
     audit = _Audit(config)
     for step in (what.network, *what.steps, *([what.inferer] if what.inferer else [])):
         yield from audit.of(step.node, step.key)
@@ -133,13 +146,12 @@ class _Audit:
     def __init__(self, config: Reader) -> None:
         self._config = config
         self._seen: set[str] = set()
-        self._parts = 0
+        self._parts, self._letters = 0, 0
 
     def of(self, node: Any, key: str) -> Iterator[Finding]:
         """List what is refused in `node`, which stands at `key`."""
         self._parts += 1
-        if self._parts > MOST_PARTS:
-            raise GradCamError(f"The bundle's configuration has too many parts, last “{key}”; this is no classifier.")
+        check_parts(self._parts, key)
         if isinstance(node, list):
             for number, item in enumerate(node):
                 yield from self.of(item, f"{key}::{number}")
@@ -166,6 +178,8 @@ class _Audit:
 
     def _text(self, text: str, key: str) -> Iterator[Finding]:
         if text.startswith("$"):
+            self._letters += len(text)
+            check_letters(self._letters, key)
             try:
                 tree, names = expressions.parse(text[1:])
                 expressions.check(tree, names)
@@ -187,26 +201,28 @@ class _Audit:
 def _transforms(config: Reader, key: str, label: str) -> Iterator[Step]:
     """Give each transform's entry of a ``Compose`` or plain list, those of lists and Composes in it too."""
     if key in config:
-        yield from _entries(config, config.raw(key), key, label)
+        yield from _entries(config, config.raw(key), key, label, count())
 
 
-def _entries(config: Reader, node: Any, key: str, label: str, depth: int = 0) -> Iterator[Step]:
+def _entries(config: Reader, node: Any, key: str, label: str, visits: Iterator[int], depth: int = 0) -> Iterator[Step]:
+    if next(visits) > _MOST_STEPS:  # lists of lists can multiply a few lines without end
+        raise GradCamError(f"The bundle {label} lists too many parts at “{key}”; this is no classifier.")
     node = config.follow(node, key)
     if isinstance(node, dict) and _name(node) == "Compose" and depth < 8:
         inner, place = node.get("transforms", []), f"{key}::transforms"
         inner = config.follow(inner, place)
         for number, entry in enumerate(inner if isinstance(inner, list) else [inner]):
-            yield from _entries(config, entry, f"{place}::{number}", label, depth + 1)
+            yield from _entries(config, entry, f"{place}::{number}", label, visits, depth + 1)
     elif isinstance(node, list) and depth < 8:
         for number, entry in enumerate(node):
-            yield from _entries(config, entry, f"{key}::{number}", label, depth + 1)
+            yield from _entries(config, entry, f"{key}::{number}", label, visits, depth + 1)
     elif isinstance(node, dict) and isinstance(node.get("_target_"), str):
         yield Step(key, node, _name(node))
     elif isinstance(node, str) and node.startswith("$"):
         yield Step(key, node, node)
     elif node is not None:
         raise GradCamError(
-            f"The bundle {label} lists at “{key}” something that is no transform ({shortened(repr(node))}); correct it."
+            f"The bundle {label} lists at “{key}” something that is no transform ({shortened(said(node))}); correct it."
         )
 
 
@@ -215,10 +231,14 @@ def _keys(config: Reader, step: Step) -> list[str] | None:
     if not isinstance(step.node, dict) or "keys" not in step.node:
         return None
     try:
-        keys = config.build_node(step.node["keys"], f"{step.key}::keys")
+        keys = config.follow(step.node["keys"], f"{step.key}::keys")
+        if isinstance(keys, str) or (isinstance(keys, list) and all(isinstance(key, str) for key in keys)):
+            keys = config.build_node(keys, f"{step.key}::keys")
     except RefusedError:
         return None  # it is found again, and told, among the findings
-    return [keys] if isinstance(keys, str) else [str(key) for key in keys] if isinstance(keys, list | tuple) else None
+    listed = [keys] if isinstance(keys, str) else keys
+    plain = isinstance(listed, list | tuple) and all(isinstance(key, str) for key in listed)
+    return list(listed) if plain else None
 
 
 def _image_key(used: list[list[str] | None]) -> str:
@@ -255,6 +275,18 @@ def _activation(config: Reader) -> Activation | None:
     return None
 
 
-def _name(node: Any) -> str:
+def not_explained(label: str, name: str) -> GradCamError:
+    """Say that a network is run in a way that has no map."""
+    return GradCamError(
+        f"The bundle {label} runs its network by “{shortened(name)}”; only SimpleInferer, which reads the whole input "
+        "at once, and SlidingWindowInferer can be explained."
+    )
+
+
+def _target(node: Any) -> str:
     target = node.get("_target_", "") if isinstance(node, dict) else ""
-    return str(target).rpartition(".")[2]
+    return target if isinstance(target, str) else ""
+
+
+def _name(node: Any) -> str:
+    return _target(node).rpartition(".")[2]

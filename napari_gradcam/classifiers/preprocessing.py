@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from monai.data import MetaTensor
-from monai.transforms import Compose, MapTransform
+from monai.transforms import Compose, MapTransform, RepeatChannel, RepeatChanneld
 from nibabel.affines import voxel_sizes
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from napari_gradcam.volumes import Volume
+    from napari_gradcam.classifiers.channels import Channels
 
 PLANES: Mapping[str, int] = {"sagittal": 0, "coronal": 1, "axial": 2}
 """Anatomical plane to the axis it is cut along in a volume whose axes run to Right, Anterior, Superior."""
@@ -48,64 +48,116 @@ class Prepared:
     affines: NDArray[np.float64]
 
 
+@dataclass(frozen=True)
+class Chain:
+    """A chain of MONAI transforms of dictionaries, as a function of the image in them.
+
+    Attributes
+    ----------
+    transforms
+        The chain.
+    image_key
+        What the image is called in it.
+    """
+
+    transforms: Compose
+    image_key: str = "image"
+
+    def __call__(self, image: MetaTensor) -> Any:
+        """Run the chain on an image."""
+        return self.transforms({self.image_key: image})[self.image_key]
+
+
 def compose(transforms: Sequence[Callable[..., Any]], image_key: str = "image") -> Callable[[MetaTensor], Any]:
     """Make one function of a chain of MONAI transforms, of arrays or of dictionaries with `image_key`."""
     chain: Callable[[Any], Any] = Compose(list(transforms))
-    if not any(isinstance(transform, MapTransform) for transform in transforms):
-        return chain
-    return lambda image: chain({image_key: image})[image_key]
+    return Chain(chain, image_key) if any(isinstance(one, MapTransform) for one in transforms) else chain
 
 
-def prepare_volume(volume: Volume, preprocess: Callable[[MetaTensor], Any]) -> Prepared:
-    """Preprocess a whole volume for a 3D network.
+def repeats_channels(preprocess: Callable[[MetaTensor], Any]) -> bool:
+    """Whether a chain of transforms makes several channels of one by repeating it."""
+    chain = preprocess.transforms if isinstance(preprocess, Chain) else preprocess
+    steps = chain.flatten().transforms if isinstance(chain, Compose) else (chain,)
+    return any(isinstance(step, RepeatChannel | RepeatChanneld) for step in steps)
+
+
+def prepare_volume(channels: Channels, preprocess: Callable[[MetaTensor], Any]) -> Prepared:
+    """Preprocess whole volumes, one for each channel, for a 3D network.
 
     Raises
     ------
     GradCamError
         If the preprocessing does not fit the scan, or loses the place of its voxels.
     """
-    values = torch.from_numpy(np.array(volume.array, dtype=np.float32, order="C"))
-    image = _run(preprocess, MetaTensor(values[None], affine=torch.from_numpy(volume.affine.copy())), 3, volume.name)
+    values = torch.from_numpy(np.array(channels.array, dtype=np.float32, order="C"))
+    affine = torch.from_numpy(channels.volume.affine.copy())
+    image = _run(preprocess, MetaTensor(values, affine=affine), 3, channels.volume.name)
     return Prepared(image.as_tensor().float()[None], image.affine.cpu().numpy().astype(np.float64)[None])
 
 
 @dataclass(frozen=True, eq=False)
 class Slices:
-    """A volume cut into slices along one anatomical plane, for a 2D network.
+    """A volume cut into slices, for a 2D network.
 
     Attributes
     ----------
     array
-        The volume with its axes nearest to Right, Anterior, Superior and the cut axis last: ``(u, v, slice)``. A view.
+        The channels with the cut axis last, ``(channel, u, v, slice)``: a view. Of a scan in patient space `u` and `v`
+        run to Right, Anterior or Superior. Of any other they are column and row as stored, neither of them flipped.
     affine
         Index ``(u, v, slice)`` to RAS+ mm.
     native_axis
         The axis of the volume's own grid that was cut.
     native_indices
         Where each slice stands along it.
+    plane
+        The anatomical plane it was cut along; empty of a picture, which has one slice.
     """
 
     array: NDArray[Any]
     affine: NDArray[np.float64]
     native_axis: int
     native_indices: range
+    plane: str = ""
 
     def __len__(self) -> int:
         """Count the slices."""
-        return int(self.array.shape[2])
+        return int(self.array.shape[3])
 
 
-def cut(volume: Volume, plane: str) -> Slices:
-    """Cut `volume` along the voxel axis nearest to the normal of `plane`: no voxel is resampled."""
+def cut(channels: Channels, plane: str, *, rows_first: bool = False) -> Slices:
+    """Cut a volume along the voxel axis nearest to the normal of a plane: no voxel is resampled.
+
+    Parameters
+    ----------
+    channels
+        The volume. One that is a single voxel thick is a picture, and is cut along that axis whatever the plane.
+    plane
+        A key of :data:`PLANES`.
+    rows_first
+        Whether a slice without a place in a patient is given as ``(channel, row, column)``, rather than in MONAI's
+        order, ``(channel, column, row)``.
+    """
+    volume = channels.volume
     to_ras = io_orientation(volume.affine)
-    array = apply_orientation(volume.array, to_ras)
+    if not volume.in_patient_space:
+        to_ras[:, 1] = 1  # where nothing says left from right, a flip would turn pictures upside down
+    array = apply_orientation(np.moveaxis(channels.array, 0, 3), to_ras)
     affine = volume.affine @ inv_ornt_aff(to_ras, volume.shape)
     axis = PLANES[plane]
-    order = [n for n in range(3) if n != axis] + [axis]
+    thin = [axis for axis in range(3) if array.shape[axis] == 1]
+    if thin and axis not in thin:
+        axis = thin[0]
+    across, down = (n for n in range(3) if n != axis)
+    order = (down, across, axis) if rows_first and not volume.in_patient_space else (across, down, axis)
     native = int(np.flatnonzero(to_ras[:, 0] == axis)[0])
     indices = range(volume.shape[native])
     return Slices(
-        np.moveaxis(array, axis, 2), affine[:, [*order, 3]], native, indices if to_ras[native, 1] > 0 else indices[::-1]
+        array=array.transpose(3, *order),
+        affine=affine[:, [*order, 3]],
+        native_axis=native,
+        native_indices=indices if to_ras[native, 1] > 0 else indices[::-1],
+        plane="" if thin else plane,
     )
 
 
@@ -117,8 +169,8 @@ def prepare_slices(
 ) -> Iterator[Prepared]:
     """Preprocess slice by slice for a 2D network, in batches.
 
-    Each slice enters as ``(1, u, v)`` with its in-plane spacing; where the preprocessing put it is carried back to
-    patient space.
+    Each slice enters as ``(channel, u, v)`` with its in-plane spacing; where the preprocessing put it is carried back
+    to patient space.
 
     Parameters
     ----------
@@ -143,12 +195,14 @@ def prepare_slices(
             batch = batch[:0]
 
 
-def prepare_example(volume: Volume, preprocess: Callable[[MetaTensor], Any], plane: str | None) -> Prepared:
+def prepare_example(
+    channels: Channels, preprocess: Callable[[MetaTensor], Any], plane: str | None, *, rows_first: bool = False
+) -> Prepared:
     """Preprocess what shows which input the network will read: the volume, or the middle slice of a plane."""
     if plane is None:
-        return prepare_volume(volume, preprocess)
-    slices = cut(volume, plane)
-    tensor, affine = _prepared_slice(slices, len(slices) // 2, preprocess, volume.name)
+        return prepare_volume(channels, preprocess)
+    slices = cut(channels, plane, rows_first=rows_first)
+    tensor, affine = _prepared_slice(slices, len(slices) // 2, preprocess, channels.volume.name)
     return Prepared(tensor[None], affine[None])
 
 
@@ -158,8 +212,8 @@ def _prepared_slice(
     """Preprocess one slice, ``(channel, u, v)``, and tell where ``(u, v, number of the slice)`` lies in RAS+ mm."""
     spacing = voxel_sizes(slices.affine)
     in_plane = np.diag([spacing[0], spacing[1], 1.0, 1.0])
-    values = torch.from_numpy(np.array(slices.array[:, :, index], dtype=np.float32, order="C"))
-    image = _run(preprocess, MetaTensor(values[None], affine=torch.from_numpy(in_plane)), 2, name)
+    values = torch.from_numpy(np.array(slices.array[..., index], dtype=np.float32, order="C"))
+    image = _run(preprocess, MetaTensor(values, affine=torch.from_numpy(in_plane)), 2, name)
     placed = np.eye(4)
     moved = np.linalg.solve(in_plane, image.affine.cpu().numpy())
     placed[:2, :2], placed[:2, 3] = moved[:2, :2], moved[:2, 3]

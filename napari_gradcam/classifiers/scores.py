@@ -57,7 +57,7 @@ class Head:
         if scores.shape[1] != self.classes:
             raise GradCamError(
                 f"The network gives {scores.shape[1]} scores but {self.classes} class names are declared; correct "
-                "channel_def in the bundle's metadata.json."
+                "them (channel_def in a bundle's metadata.json)."
             )
         return scores
 

@@ -88,7 +88,7 @@ def remember(digest: str, label: str) -> None:
 def _remembered() -> dict[str, Any]:
     try:
         known = json.loads(_store().read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return known if isinstance(known, dict) else {}
 

@@ -11,8 +11,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from monai.bundle import ConfigParser
+from torch import nn
 
-from napari_gradcam.classifiers.config import is_mark
+from napari_gradcam.classifiers.allowlist import allowed_target
+from napari_gradcam.classifiers.config import is_mark, without_downloads
 from napari_gradcam.errors import GradCamError
 from napari_gradcam.volumes.wording import printable
 
@@ -38,7 +40,7 @@ class TrustedConfig:
 
     def __init__(self, content: Mapping[str, Any], root: Path) -> None:
         self._parser = ConfigParser()
-        self._parser.read_config({**content, "bundle_root": str(root)})
+        self._parser.read_config(_offline({**content, "bundle_root": str(root)}))
         self._read = False
 
     def __contains__(self, key: str) -> bool:
@@ -66,7 +68,7 @@ class TrustedConfig:
             If it cannot be built.
         """
         try:
-            self._parser.set(_offline(node), key)
+            self._parser.set(node, key)
             self._parser.parse(reset=True)
             return self._parser.get_parsed_content(key)
         except Exception as error:
@@ -85,12 +87,16 @@ def scripts_of(root: Path) -> Iterator[None]:
     own = {entry.stem for entry in root.iterdir() if entry.is_dir() or entry.suffix == ".py"}
     before = set(sys.modules) - _SHARED_NAMES
     kept = {name: sys.modules.pop(name) for name in _SHARED_NAMES & set(sys.modules)}
+    writes = sys.dont_write_bytecode
+    sys.dont_write_bytecode = True  # a file more, and the bundle would not be the one that is trusted
     sys.path.insert(0, str(root))
     importlib.invalidate_caches()
     try:
         yield
     finally:
-        sys.path.remove(str(root))
+        sys.dont_write_bytecode = writes
+        if str(root) in sys.path:
+            sys.path.remove(str(root))
         for name in [name for name in sys.modules if name not in before and name.partition(".")[0] in own]:
             del sys.modules[name]
         sys.modules.update(kept)
@@ -102,7 +108,11 @@ def _offline(node: Any) -> Any:
         return [_offline(item) for item in node]
     if not isinstance(node, dict):
         return node
-    return {
-        name: False if name == "pretrained" and "_target_" in node else item if is_mark(name) else _offline(item)
-        for name, item in node.items()
-    }
+    node = {name: item if is_mark(name) else _offline(item) for name, item in node.items()}
+    if "_target_" not in node:
+        return node
+    target = node["_target_"]
+    found = allowed_target(target) if isinstance(target, str) else None
+    if found is not None and not (isinstance(found, type) and not issubclass(found, nn.Module)):
+        return without_downloads(found, node)  # some of MONAI's fetch weights where nothing is said
+    return {name: False if name == "pretrained" else item for name, item in node.items()}

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from napari_gradcam.classifiers.fitting import load_state
 from napari_gradcam.errors import GradCamError
+from napari_gradcam.volumes.wording import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -170,7 +171,7 @@ def _asked_for(source: Path | BinaryIO, zipped: bool) -> str:
             with zipfile.ZipFile(file) as archive:
                 inner = next(name for name in archive.namelist() if name.endswith("data.pkl"))
                 asked = list(_globals(io.BytesIO(archive.read(inner))))
-    names = sorted({name for name in asked if not _HARMLESS.fullmatch(name)})
+    names = sorted({printable(name)[:80] for name in asked if not _HARMLESS.fullmatch(name)})
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return ", ".join(names[:_NAMED]) + more
 

@@ -20,11 +20,15 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from napari_gradcam import __version__
+from napari_gradcam.cli import bundle
 from napari_gradcam.cli.console import console, listed, progress, row, shown, table, tell
 from napari_gradcam.errors import GradCamError
 from napari_gradcam.explanation import METHODS
+from napari_gradcam.progress import finish
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from napari_gradcam.explanation import Explanation
     from napari_gradcam.volumes import Volume
 
@@ -57,6 +61,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["--help", "-h"]},
 )
 
+app.add_typer(bundle.app, name="bundle")
+
 _Scan = Annotated[
     str, typer.Argument(metavar="SCAN", help="A NIfTI or DICOM file, a DICOMDIR, a zip archive, or a folder.")
 ]
@@ -69,7 +75,21 @@ _Frame = Annotated[
     typer.Option(metavar="N", help="Which frame of a file that holds several; the first by default."),
 ]
 _Resample = Annotated[bool, typer.Option("--resample", help="Interpolate slices that are missing or unevenly spaced.")]
-_Model = Annotated[str, typer.Option(help="A MONAI bundle, folder or zip, or the name of a sample classifier.")]
+_Model = Annotated[
+    str,
+    typer.Option(help="A MONAI bundle, folder or zip, a recipe (.yaml), or the name of a sample classifier."),
+]
+_Channel = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="[NAME=]SCAN",
+        help="A further scan, for the channel of that name or the model's next one; the map lies on SCAN. Repeat it.",
+    ),
+]
+_Trust = Annotated[
+    bool,
+    typer.Option("--trust", help="Let the model run code of its own; remembered for exactly these contents."),
+]
 
 
 def main() -> None:
@@ -97,6 +117,8 @@ def _options(
 def explain(
     scan: _Scan,
     model: _Model,
+    channel: _Channel = None,
+    trust: _Trust = False,
     series: _Series = None,
     frame: _Frame = None,
     resample: _Resample = False,
@@ -110,6 +132,13 @@ def explain(
             help="The target layer; “layers” lists them, and marks the default. Give several to fuse them.",
         ),
     ] = None,
+    plane: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Which slices a 2D model reads: axial, coronal or sagittal; those it was made for by default.",
+        ),
+    ] = None,
     method: Annotated[str, typer.Option(metavar="NAME", help=f"The method: {', '.join(METHODS)}.")] = "gradcam",
     signed: Annotated[
         bool, typer.Option("--signed", help="Keep evidence against the class, as negative values of the heat map.")
@@ -119,7 +148,8 @@ def explain(
         typer.Option(min=0, metavar="N", help="Take the mean of N runs with a little noise; the same ones each time."),
     ] = 0,
     device: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Where the network runs, such as cpu or cuda:0.")
+        str | None,
+        typer.Option(metavar="NAME", help="Where the network runs: cpu, cuda:0, or auto for the best there is."),
     ] = None,
     out: Annotated[
         Path | None,
@@ -131,12 +161,13 @@ def explain(
         "target": target,
         "method": method,
         "layer": layer or None,
+        "plane": plane,
         "signed": signed,
         "smooth": smooth,
         "device": device,
     }
     chosen: dict[str, Any] = {"series": series, "frame": frame, "resample": resample}
-    volume, explanation = _explained(scan, model, out, chosen, **how)
+    volume, explanation = _explained(scan, model, out, chosen, trust=trust, further=channel or (), **how)
     _report(volume, explanation)
     if out is None:
         tell("Nothing was written; give --out DIR to keep the heat map, the picture and the scores.")
@@ -162,17 +193,23 @@ def info(
 def layers(
     model: _Model,
     scan: Annotated[str | None, typer.Argument(metavar="SCAN", help="A scan: cells are then told in mm on it.")] = None,
+    channel: _Channel = None,
     series: _Series = None,
+    trust: _Trust = False,
 ) -> None:
     """List the layers of a model that a heat map can be taken at, and the one that is recommended."""
     place = _place_of(model)
     from napari_gradcam import load_classifier, read_volume
+    from napari_gradcam.cli.scans import read_further
 
     volume = read_volume(scan, series=series) if scan is not None else None
-    classifier = load_classifier(place)
-    unit = "voxels" if volume is None else "mm"
+    further = finish(read_further(channel or ()))
+    from napari_gradcam.classifiers.channels import assigned
+
+    classifier = load_classifier(place, trust=trust)
+    unit = "mm" if volume is not None and volume.unit == "mm" else "voxels"
     surveyed = table("", "layer", "kind", "channels", "grid", f"cell ({unit})", "calls", "remark")
-    for layer in classifier.layers(volume):
+    for layer in classifier.layers(volume and assigned(volume, further, classifier)):
         remark = " ".join(sentence for sentence in (layer.problem, layer.reason, layer.warning) if sentence)
         grid, cell = " × ".join(map(str, layer.grid)), " × ".join(f"{n:.3g}" for n in layer.cell_mm or layer.cell)
         mark = "*" if layer.reason else ""
@@ -205,9 +242,18 @@ def demo(
 
 
 def _explained(
-    scan: str, model: str, out: Path | None, chosen: dict[str, Any] | None = None, method: str = "gradcam", **how: Any
+    scan: str,
+    model: str,
+    out: Path | None,
+    chosen: dict[str, Any] | None = None,
+    method: str = "gradcam",
+    *,
+    trust: bool = False,
+    further: Sequence[str] = (),
+    **how: Any,
 ) -> tuple[Volume, Explanation]:
     """Read, load and explain under a progress bar; what can be refused early is refused before the network runs."""
+    from napari_gradcam.cli.scans import read_further
     from napari_gradcam.volumes.reading import read_steps
 
     if method not in METHODS:
@@ -216,15 +262,19 @@ def _explained(
     with progress() as bar:
         task = bar.add_task("Reading the scan", total=None)
         volume = shown(bar, read_steps(scan, **(chosen or {})))
+        others = shown(bar, read_further(further))
         if out is not None:
             from napari_gradcam.export import check_folder
 
             check_folder(out, volume)
         bar.update(task, description="Loading the model", total=None)
         from napari_gradcam import load_classifier  # torch: seconds, so not before the scan is known to be one
+        from napari_gradcam.classifiers.channels import assigned
         from napari_gradcam.explainer import explain_steps
 
-        return volume, shown(bar, explain_steps(volume, load_classifier(place), method=method, **how))
+        classifier = load_classifier(place, trust=trust)
+        given = assigned(volume, others, classifier)
+        return volume, shown(bar, explain_steps(given, classifier, method=method, **how))
 
 
 def _place_of(model: str) -> Path:
@@ -262,11 +312,10 @@ def _report(volume: Volume, explanation: Explanation) -> None:
     out.print(scores)
 
     peak = explanation.peak
-    shape = " × ".join(map(str, volume.shape))
     facts = Table.grid(padding=(0, 2))
     facts.add_column(no_wrap=True)
     facts.add_column(overflow="fold")
-    row(facts, "scan", f"{explanation.volume_name}, {shape} voxels of {words.size(volume.spacing)}")
+    row(facts, "scan", f"{explanation.volume_name}, {words.extent(volume)}")
     row(facts, "model", explanation.classifier_name)
     row(facts, "layer", explanation.layer)
     row(facts, "method", words.method(explanation))
@@ -280,7 +329,7 @@ def _report(volume: Volume, explanation: Explanation) -> None:
         row(facts, f"at {layer}", f"{words.hottest_point(part, volume)}, {words.number(part.peak.value)}")
     if explanation.completeness is not None:
         row(facts, "adds up", f"the evidence sums to logit − bias, off by {explanation.completeness:.0e} of it")
-    row(facts, "cell size", f"{words.size(explanation.cell_size)}: the map places nothing finer")
+    row(facts, "cell size", f"{words.cell(explanation)}: the map places nothing finer")
     out.print(facts)
     for notice in explanation.notices:
         tell(f"Note: {notice}")

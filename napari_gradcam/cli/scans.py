@@ -1,17 +1,41 @@
-"""The command ``info``: what a reader saw."""
+"""Scans at the command line: the command ``info``, what a reader saw, and further scans for a model's channels."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 
 from napari_gradcam import words
 from napari_gradcam.cli.console import console, progress, row, shown, table, tell
-from napari_gradcam.volumes.reading import choose, find_scans_steps
+from napari_gradcam.errors import GradCamError
+from napari_gradcam.volumes.reading import choose, find_scans_steps, read_steps
 
 if TYPE_CHECKING:
-    from napari_gradcam.volumes import Catalogue, Scan
+    from collections.abc import Sequence
+
+    from napari_gradcam.progress import Steps
+    from napari_gradcam.volumes import Catalogue, Scan, Volume
+
+
+def read_further(channels: Sequence[str]) -> Steps[list[tuple[str, Volume]]]:
+    """Read the scans of ``[NAME=]SCAN``, each with its name or "".
+
+    Raises
+    ------
+    GradCamError
+        If one is no scan.
+    """
+    further = []
+    for text in channels:
+        name, named, path = text.partition("=")
+        if not named or Path(text).exists():
+            name, path = "", text
+        if not path:
+            raise GradCamError(f"“{text}” names no scan: give --channel NAME=SCAN, or --channel SCAN.")
+        further.append((name.strip(), (yield from read_steps(path))))
+    return further
 
 
 def print_scans(path: str, series: str | None, *, personal: bool) -> None:

@@ -37,7 +37,7 @@ def heatmap_image(explanation: Explanation) -> nib.Nifti1Image:
     The raw values are kept as float32 without slope or intercept. The sform always holds the affine. The qform holds
     it too, unless the affine is sheared (a CT with gantry tilt): a qform knows rotations and spacings alone, and one
     that is nearly right would show the map beside its place in a program that prefers it. Such a map has the sform
-    only (qform code 0).
+    only (qform code 0). The map of a plain picture has neither, and no unit: nothing says how large it is or where.
 
     Parameters
     ----------
@@ -49,8 +49,12 @@ def heatmap_image(explanation: Explanation) -> nib.Nifti1Image:
     nibabel.Nifti1Image
         float32, shape ``(i, j, k)``, affine in RAS+ mm, xyzt units mm.
     """
-    affine = explanation.affine
-    image = nib.Nifti1Image(np.asarray(explanation.heatmap, dtype=np.float32), affine)
+    affine, values = explanation.affine, np.asarray(explanation.heatmap, dtype=np.float32)
+    if explanation.unit == "pixels":
+        image = nib.Nifti1Image(values, None)
+        image.header["descrip"] = _description(explanation)
+        return image
+    image = nib.Nifti1Image(values, affine)
     image.set_qform(affine, code=ALIGNED, strip_shears=True)
     if _farthest_corner(image.get_qform(), affine, explanation.heatmap.shape) > QFORM_TOLERANCE_MM:
         image.set_qform(None, code=0, update_affine=False)

@@ -187,7 +187,7 @@ def _title(explanation: Explanation) -> str:
 
 def _facts(explanation: Explanation, volume: Volume) -> list[str]:
     peak = explanation.peak
-    layer = f"{words.method(explanation)}, layer {explanation.layer}, cells of {words.size(explanation.cell_size)}"
+    layer = f"{words.method(explanation)}, layer {explanation.layer}, cells of {words.cell(explanation)}"
     hottest = f"hottest point {words.hottest_point(explanation, volume)}, raw maximum {words.number(peak.value)}"
     scan, classifier = (name or "without a name" for name in (explanation.volume_name, explanation.classifier_name))
     return [

@@ -27,14 +27,15 @@ def scores_record(explanation: Explanation) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``scores`` and ``logits`` by class; ``peak`` with the hottest voxel's native index, its position in RAS+ mm and
-        its raw value, or None where there is no positive evidence; ``cell_size_mm``; and what was explained by what.
-        A score that is not a number is None.
+        ``scores`` and ``logits`` by class; ``peak`` with the hottest voxel's native index, its position in RAS+ mm
+        (None where nothing places the scan in a patient) and its raw value, or None where there is no positive
+        evidence; ``cell_size_mm``, or ``cell_size_pixels`` of a plain picture; and what was explained by what. A score
+        that is not a number is None.
     """
     peak = explanation.peak
     hottest = {
         "index": list(peak.index),
-        "position_ras_mm": [round(mm, 4) for mm in peak.position],
+        "position_ras_mm": [round(mm, 4) for mm in peak.position] if explanation.in_patient_space else None,
         "value": peak.value,
     }
     return {
@@ -50,7 +51,7 @@ def scores_record(explanation: Explanation) -> dict[str, Any]:
         "scores": _numbers(explanation.scores),
         "logits": _numbers(explanation.logits),
         "peak": None if explanation.is_empty else hottest,
-        "cell_size_mm": [round(mm, 4) for mm in explanation.cell_size],
+        f"cell_size_{explanation.unit}": [round(length, 4) for length in words.cell_lengths(explanation)],
         "notices": list(explanation.notices),
         "purpose": words.PURPOSE,
     }

@@ -59,7 +59,7 @@ class Tile:
 def tiles_through(
     volume: Volume, heatmap: NDArray[np.float32], point: tuple[int, int, int], *, marked: bool
 ) -> list[Tile]:
-    """Cut the axial, the coronal and the sagittal plane through a voxel.
+    """Cut the axial, the coronal and the sagittal plane through a voxel; of a plain picture give the picture alone.
 
     Parameters
     ----------
@@ -77,12 +77,12 @@ def tiles_through(
     i, p, left = (round(float(n)) for n in grid.index_to_display(point))
     shown = (i, p, left)
     tiles = []
-    for plane in PLANES:
+    for plane in PLANES if volume.unit == "mm" else (Plane.AXIAL,):
         across, down, right = plane.dims_order
         order = (across, down, right)
         tiles.append(
             Tile(
-                caption=_caption(grid, plane, shown) if volume.in_patient_space else f"Plane {shown[across]}",
+                caption=_caption(volume, grid, plane, shown),
                 grey=grey.transpose(order)[shown[across]],
                 heat=heat.transpose(order)[shown[across]],
                 pixel_mm=(grid.scale[down], grid.scale[right]),
@@ -93,8 +93,12 @@ def tiles_through(
     return tiles
 
 
-def _caption(grid: DisplayGrid, plane: Plane, shown: tuple[int, int, int]) -> str:
+def _caption(volume: Volume, grid: DisplayGrid, plane: Plane, shown: tuple[int, int, int]) -> str:
     """Name a plane and say where it lies; of an oblique one, which no coordinate holds for as a whole, how oblique."""
+    if volume.unit == "pixels":
+        return volume.name
+    if not volume.in_patient_space:
+        return f"Plane {shown[plane.dims_order[0]]}"
     if grid.obliquity >= OBLIQUE_DEGREES:
         return f"{plane.value.capitalize()}, {grid.obliquity:.1f}° oblique"
     axis = _PATIENT_AXIS[plane]

@@ -18,7 +18,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_gradcam.viewer.parts import text_label
+from napari_gradcam.viewer.parts import plain_tip, text_label
 
 if TYPE_CHECKING:
     from napari_gradcam.volumes import Catalogue, Scan
@@ -111,7 +111,7 @@ class Chooser(QDialog):
         cells = (scan.name + number, "", study, scan.modality, str(scan.images), grid, "", remark)
         for column, text in enumerate(cells):
             item = QTableWidgetItem(text)
-            item.setToolTip(text)
+            item.setToolTip(plain_tip(text))
             self.table.setItem(row, column, item)
         self._show_patient(row)
         if scan.frames > 1:

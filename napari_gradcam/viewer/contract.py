@@ -28,6 +28,32 @@ class Choice(NamedTuple):
     key: str
 
 
+class ChannelRow(NamedTuple):
+    """The list of layers for a channel of the model's input that the scan does not give."""
+
+    label: str
+    choices: tuple[Choice, ...]
+    current: str
+
+
+class CodeAsked(NamedTuple):
+    """What a model asks for that would run code from it.
+
+    Attributes
+    ----------
+    name
+        The name of its file or folder.
+    findings
+        Triples: where it stands, what it asks for, why that is refused.
+    digest
+        SHA-256 of its contents, in hexadecimal digits: what a person would trust.
+    """
+
+    name: str
+    findings: tuple[tuple[str, str, str], ...]
+    digest: str
+
+
 class Tone(Enum):
     """How a sentence is meant."""
 
@@ -71,6 +97,9 @@ class DockEvents(SignalGroup):
     class_picked = Signal(str)
     layer_picked = Signal(str)
     method_picked = Signal(str)
+    channel_picked = Signal(int, str)  # which of the further channels, and the layer
+    slicing_picked = Signal(str)
+    device_picked = Signal(str)
     explain_pressed = Signal()
     cancel_pressed = Signal()
     look_changed = Signal(Look)
@@ -97,8 +126,20 @@ class DockView(Protocol):
     def set_methods(self, choices: Sequence[Choice], current: str) -> None:
         """List the methods."""
 
-    def set_plane(self, plane: Plane | None) -> None:
-        """Mark the plane in sight."""
+    def set_channels(self, first: str, rows: Sequence[ChannelRow]) -> None:
+        """Name the channels that the scan gives, and show a list for each further one; nothing and none as a rule."""
+
+    def set_slicings(self, choices: Sequence[Choice], current: str) -> None:
+        """List the planes that a 2D model may cut the scan along; hide the list where there are none."""
+
+    def set_devices(self, choices: Sequence[Choice], current: str) -> None:
+        """List the devices that the network may run on."""
+
+    def set_about(self, facts: Sequence[tuple[str, str]]) -> None:
+        """Tell what the model says of itself, name by name; nothing before it is loaded."""
+
+    def set_plane(self, plane: Plane | None, *, choosable: bool = True) -> None:
+        """Mark the plane in sight; of pictures, which have one alone, none can be chosen."""
 
     def set_look(self, look: Look) -> None:
         """Show how heat maps are painted."""

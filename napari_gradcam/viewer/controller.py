@@ -2,63 +2,56 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image, Layer
-from napari.utils.notifications import notification_manager
 
 from napari_gradcam.errors import GradCamError
-from napari_gradcam.explanation import METHODS, Explanation
-from napari_gradcam.progress import Progress
-from napari_gradcam.samples import sample_classifiers
-from napari_gradcam.viewer import readout, steps
-from napari_gradcam.viewer.contract import Choice, DockView, Job, Jobs, Steps, Tone, choices_of
-from napari_gradcam.viewer.layers import is_overlay, is_scan_of, may_be_scan, read_layer, scan_of_reader
+from napari_gradcam.explanation import METHODS
+from napari_gradcam.viewer import choices, steps
+from napari_gradcam.viewer.board import Board
+from napari_gradcam.viewer.channel_layers import in_colours, is_channel_of, may_be_channel, read_channel
+from napari_gradcam.viewer.contract import Choice, CodeAsked, DockView, Jobs, Steps, Tone
+from napari_gradcam.viewer.kept import DEFAULT, Kept, Made, Request
+from napari_gradcam.viewer.layers import is_overlay, is_scan_of, may_be_scan, read_layer
 from napari_gradcam.viewer.look import Look
+from napari_gradcam.viewer.models import Models
 from napari_gradcam.viewer.opening import Cancelled, open_scans
 from napari_gradcam.viewer.overlay import HeatMapOverlay
 from napari_gradcam.viewer.planes import go_to, plane_in_sight, show_plane
+from napari_gradcam.viewer.runs import Runs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
     from pathlib import Path
 
     from napari.components import ViewerModel
 
     from napari_gradcam.classifiers import Classifier
+    from napari_gradcam.explanation import Explanation
     from napari_gradcam.volumes import Volume
     from napari_gradcam.volumes.orientation import Plane
 
-KEPT_EXPLANATIONS = 8
-"""So many explanations are kept, so that going back to one needs no second run; each holds a map of the scan's size."""
-
-DEFAULT = ""
-"""The key of the class with the highest score, and of the model's own layer."""
+Ask = Callable[[CodeAsked, Callable[[], None]], None]
 
 NO_SCAN = "Open a scan first: drop a NIfTI file or a DICOM folder on the window, or File > Open Sample > Grad-CAM."
-NO_MODEL = "Choose a model first: a MONAI bundle as a folder or a zip file."
+NO_MODEL = "Choose a model first: a MONAI bundle as a folder or a zip file, or a recipe."
+NO_CHANNEL = "No layer is chosen for “{}”, which the model reads beside the scan: choose one below the scan."
 CHANGED = "Layer “{}” was changed while it was explained: explain it again."
-
-
-class Request(NamedTuple):
-    """What is to be explained; keys, the last two empty for the default."""
-
-    scan: str
-    model: str
-    method: str
-    target: str = DEFAULT
-    layer: str = DEFAULT
+NOT_OPENED = "“{}” was not opened: it asks for code of its own to be run on this computer."
 
 
 @dataclass(frozen=True)
 class Work:
     """The steps that run in the worker thread; tests put their own here."""
 
-    load: Callable[[str], Steps] = steps.load_steps
+    load: Callable[[str, str], Steps] = steps.load_steps
     explain: Callable[..., Steps] = steps.explain_steps
+    devices: Callable[[], Sequence[str]] = steps.devices
+    """Names the devices there are, once a model is loaded and torch with it."""
 
 
 class Controller:
@@ -74,112 +67,127 @@ class Controller:
         Runs the work.
     work
         The work.
+    ask
+        Asks the person whether a model may run code of its own, and calls back if it may; by default none may.
     """
 
-    def __init__(self, viewer: ViewerModel, dock: DockView, jobs: Jobs, work: Work | None = None) -> None:
-        self._viewer, self._dock, self._jobs, self._work = viewer, dock, jobs, work or Work()
-        self._models = choices_of(sample_classifiers())
-        self._classifiers: dict[str, Classifier] = {}
+    def __init__(
+        self, viewer: ViewerModel, dock: DockView, jobs: Jobs, work: Work | None = None, ask: Ask | None = None
+    ) -> None:
+        self._viewer, self._dock, self._jobs, self._work, self._ask = viewer, dock, jobs, work or Work(), ask
+        self._models, self._kept, self._runs = Models(self._work.load), Kept(), Runs(dock, jobs)
+        self._board = Board(dock, self._models, self._kept)
         self._overlays: dict[str, HeatMapOverlay] = {}
-        self._shown: dict[str, tuple[Request, Explanation]] = {}
-        self._kept: OrderedDict[Request, Explanation] = OrderedDict()
-        self._volumes: dict[str, Volume] = {}
         self._look = Look()
-        self._wanted = Request("", self._models[0].key if self._models else "", next(iter(METHODS)))
-        self._running_on = ""
+        self._wanted = Request("", self._models.first, next(iter(METHODS)))
         self._connect()
-        dock.set_models(self._models, self._wanted.model)
+        dock.set_models(self._models.choices, self._wanted.model)
         dock.set_methods([Choice(label, name) for name, label in METHODS.items()], self._wanted.method)
+        dock.set_devices(choices.devices_of(()), self._wanted.device)
+        dock.set_about(())
         dock.set_look(self._look)
-        self._on_order()
         self._on_layers()
 
     def start(self) -> None:
-        """Load the model that is picked, which brings torch and MONAI.
+        """Load the model that is picked, which brings torch and MONAI, unless the person was faster.
 
         Not part of the constructor, so that the dock is on the screen before they compete for the processor.
         """
-        if not self._running_on:
+        if not self._runs.begun:
             self._show_model()
 
     def _connect(self) -> None:
         events = self._dock.events
         events.scan_picked.connect(self._on_scan)
         events.scan_opened.connect(self._on_scan_opened)
+        events.channel_picked.connect(self._on_channel)
         events.model_picked.connect(self._on_model)
         events.model_opened.connect(self._on_model_opened)
         events.class_picked.connect(self._on_class)
         events.layer_picked.connect(self._on_layer)
+        events.slicing_picked.connect(self._on_slicing)
         events.method_picked.connect(self._on_method)
+        events.device_picked.connect(self._on_device)
         events.explain_pressed.connect(self.explain)
         events.cancel_pressed.connect(self._on_cancel)
         events.look_changed.connect(self._on_look)
         events.plane_picked.connect(self._on_plane)
-        layers = self._viewer.layers.events
-        layers.inserted.connect(self._on_inserted)
-        layers.removed.connect(self._on_layers)
-        layers.reordered.connect(self._on_layers)
-        for layer in self._viewer.layers:
-            layer.events.name.connect(self._on_layers)
-        self._viewer.dims.events.order.connect(self._on_order)
-        self._viewer.dims.events.ndisplay.connect(self._on_order)
+        for emitter, heard in self._viewer_events():
+            emitter.connect(heard)
+
+    def _viewer_events(self) -> list[tuple[Any, Callable[..., None]]]:
+        layers, dims = self._viewer.layers, self._viewer.dims.events
+        return [
+            (layers.events.inserted, self._on_inserted),
+            (layers.events.removed, self._on_layers),
+            (layers.events.reordered, self._on_layers),
+            (dims.order, self._on_order),
+            (dims.ndisplay, self._on_order),
+            *((layer.events.name, self._on_layers) for layer in layers),
+        ]
 
     def close(self) -> None:
         """Stop the work and let go of dock and viewer; late answers go nowhere."""
-        self._jobs.drop()
+        self._jobs.drop()  # and nothing more: the dock may be gone
         self._dock.events.disconnect()
-        layers = self._viewer.layers.events
-        layers.inserted.disconnect(self._on_inserted)
-        layers.removed.disconnect(self._on_layers)
-        layers.reordered.disconnect(self._on_layers)
-        for layer in self._viewer.layers:
-            layer.events.name.disconnect(self._on_layers)
-        self._viewer.dims.events.order.disconnect(self._on_order)
-        self._viewer.dims.events.ndisplay.disconnect(self._on_order)
+        for emitter, heard in self._viewer_events():
+            emitter.disconnect(heard)
         for overlay in self._overlays.values():
             overlay.close()
 
     def explain(self) -> None:
         """Explain what was picked: from what is kept, or by a run."""
-        request = self._wanted
-        layer = self._scans().get(request.scan)
-        if layer is None or not request.model:
-            self._dock.say(NO_SCAN if layer is None else NO_MODEL, Tone.ERROR)
-            return
+        self._explain(self._wanted)
+
+    def _explain(self, request: Request) -> None:
         try:
-            volume = self._read(layer)
+            classifier = self._models.get(request.model)
+            request = self._with_channels(request, classifier)
+            volumes = self._read(request)
         except GradCamError as error:
             self._dock.say(str(error), Tone.ERROR)
             return
-        if request in self._kept:
-            self._jobs.drop()
-            self._stop()
-            self._show(request, self._kept[request])
+        made = self._kept.find(request)
+        if made is not None:
+            self._runs.drop()
+            self._show(made)
+        elif classifier is None:
+            self._load(request.model, partial(self._explain, request), request.inputs)
         else:
-            classifier = self._classifiers.get(request.model)
-            arguments = (volume, request.target or None, request.method, request.layer or None)
-            work = partial(
-                steps.loaded_and_explained, self._work.load, self._work.explain, request.model, classifier, *arguments
-            )
-            self._start(work, partial(self._on_explained, request), request.scan)
+            asked = (request.target or None, request.method, request.layer or None, request.plane or None)
+            work = partial(self._work.explain, classifier, volumes, *asked, request.device)
+            self._runs.start(work, partial(self._on_explained, request, volumes), request.inputs)
 
-    def _read(self, layer: Image) -> Volume:
-        """Give the scan of a layer; what was explained of one that the layer no longer holds is forgotten."""
-        volume, scan = read_layer(layer), _key(layer)
-        if self._volumes.get(scan) is not volume:
-            self._volumes[scan] = volume
-            for request in [request for request in self._kept if request.scan == scan]:
-                del self._kept[request]
-            self._shown.pop(scan, None)
-            self._show_result()
-        return volume
+    def _with_channels(self, request: Request, classifier: Classifier | None) -> Request:
+        """Check that there is a layer for all that the model reads; what it reads is known once it is loaded."""
+        scan, layers = self._scans().get(request.scan), self._layers()
+        if scan is None or not request.model:
+            raise GradCamError(NO_SCAN if scan is None else NO_MODEL)
+        labels = choices.further_channels(classifier, in_colours(scan))
+        others = (*request.others, *(DEFAULT for _ in labels))[: len(labels)]
+        for label, key in zip(labels, others, strict=True):
+            if key not in layers:
+                raise GradCamError(NO_CHANNEL.format(label))
+        return request._replace(others=others)
+
+    def _read(self, request: Request) -> tuple[Volume, ...]:
+        """Give the scans of the layers; what was explained of others that they no longer hold is forgotten."""
+        layers = self._layers()
+        volume = read_layer(layers[request.scan])
+        now = {request.scan: volume}
+        for key in request.others:
+            now[key] = read_channel(layers[key], layers[request.scan], volume)
+        self._kept.check(request.scan, now)
+        self._show_result()
+        return tuple(now[key] for key in request.inputs)
 
     # What the person did in the dock
 
     def _on_scan(self, scan: str) -> None:
         self._wanted = self._wanted._replace(scan=scan)
+        self._show_inputs()
         self._show_result()
-        self._show_classes()
+        self._board.show_classes(self._wanted)
 
     def _on_scan_opened(self, path: Path) -> None:
         try:
@@ -192,31 +200,40 @@ class Controller:
         for data in opened:
             self._viewer.add_layer(Layer.create(*data))
 
+    def _on_channel(self, number: int, layer: str) -> None:
+        others = list(self._wanted.others)
+        others[number] = layer
+        self._wanted = self._wanted._replace(others=tuple(others))
+
     def _on_model(self, model: str) -> None:
-        self._wanted = self._wanted._replace(model=model, target=DEFAULT, layer=DEFAULT)
+        self._wanted = self._wanted._replace(model=model, target=DEFAULT, layer=DEFAULT, plane=DEFAULT, others=())
         self._show_model()
 
     def _on_model_opened(self, path: Path) -> None:
-        if not any(choice.key == str(path) for choice in self._models):
-            self._models.append(Choice(path.name, str(path)))
-        self._dock.set_models(self._models, str(path))
-        self._on_model(str(path))
+        model = self._models.add(path)
+        self._dock.set_models(self._models.choices, model)
+        self._on_model(model)
 
     def _on_class(self, target: str) -> None:
         self._wanted = self._wanted._replace(target=target)
-        shown = self._shown.get(self._wanted.scan)
-        if shown is not None and shown[0].model == self._wanted.model:
+        shown = self._kept.shown(self._wanted.scan)
+        if shown is not None and shown.request.model == self._wanted.model:
             self.explain()
 
     def _on_layer(self, layer: str) -> None:
         self._wanted = self._wanted._replace(layer=layer)
 
+    def _on_slicing(self, plane: str) -> None:
+        self._wanted = self._wanted._replace(plane=plane)
+
     def _on_method(self, method: str) -> None:
         self._wanted = self._wanted._replace(method=method)
 
+    def _on_device(self, device: str) -> None:
+        self._wanted = self._wanted._replace(device=device)
+
     def _on_cancel(self) -> None:
-        self._dock.say("Stopping after this step…")
-        self._jobs.cancel()
+        self._runs.cancel()
 
     def _on_look(self, look: Look) -> None:
         self._look = look
@@ -231,7 +248,7 @@ class Controller:
     # What happened in the viewer
 
     def _on_order(self, event: Any = None) -> None:
-        self._dock.set_plane(plane_in_sight(self._viewer))
+        self._dock.set_plane(plane_in_sight(self._viewer), choosable=self._viewer.dims.ndim > 2)
 
     def _on_inserted(self, event: Any) -> None:
         layer = event.value
@@ -242,22 +259,18 @@ class Controller:
 
     def _on_layers(self, event: Any = None) -> None:
         """List the scans anew; what belonged to one that is gone goes with it."""
-        scans = self._scans()
+        scans, layers = self._scans(), self._layers()
         for gone in self._overlays.keys() - scans.keys():
             self._overlays.pop(gone).close()
-            self._shown.pop(gone, None)
-        for gone in self._volumes.keys() - scans.keys():
-            del self._volumes[gone]
-        for request in [request for request in self._kept if request.scan not in scans]:
-            del self._kept[request]
-        if self._running_on and self._running_on not in scans:
-            self._jobs.cancel()
+        self._kept.only(layers)
+        self._runs.only(layers)
         if self._wanted.scan not in scans:
             self._wanted = self._wanted._replace(scan=next(reversed(scans), ""))
         self._dock.set_scans([Choice(layer.name, key) for key, layer in scans.items()], self._wanted.scan)
         self._on_order()
+        self._show_inputs()
         self._show_result()
-        self._show_classes()
+        self._board.show_classes(self._wanted)
 
     def _on_napari_slider(self, look: Look) -> None:
         self._look = look
@@ -266,108 +279,91 @@ class Controller:
 
     # What the work answered
 
-    def _start(self, work: Callable[[], Steps], done: Callable[[Any], None], scan: str = "") -> None:
-        self._running_on = scan
-        self._dock.say("")
-        show = partial(self._dock.set_progress, explaining=bool(scan))
-        show(Progress(0, 0, "Starting"))
-        self._jobs.start(Job(work, show, done, self._on_failed, self._on_stopped))
+    def _load(self, model: str, then: Callable[[], None] | None = None, inputs: tuple[str, ...] = ()) -> None:
+        """Load a model, then go on; the layers named must stay for that."""
+        again = partial(self._load, model, then, inputs)
+        loaded, failed = partial(self._on_loaded, model, then), partial(self._on_not_loaded, model, again)
+        self._runs.start(self._models.loading(model), loaded, inputs, failed)
 
-    def _stop(self) -> None:
-        self._running_on = ""
-        self._dock.set_progress(None)
-        self._dock.say("")
-
-    def _on_loaded(self, model: str, classifier: Classifier) -> None:
-        self._stop()
-        self._classifiers[model] = classifier
+    def _on_loaded(self, model: str, then: Callable[[], None] | None, classifier: Classifier) -> None:
+        self._models.keep(model, classifier)
+        self._dock.set_devices(choices.devices_of(self._work.devices()), self._wanted.device)
         if model == self._wanted.model:
             self._show_model()
+        if then is not None:
+            then()
 
-    def _on_explained(self, request: Request, answer: tuple[Classifier, Explanation]) -> None:
-        classifier, explanation = answer
-        self._on_loaded(request.model, classifier)
-        scan = self._scans().get(request.scan)
-        if scan is None:
+    def _on_not_loaded(self, model: str, again: Callable[[], None], error: Exception) -> None:
+        """Ask the person, if the model was refused because it would run code."""
+        asked = steps.code_asked(error, model)
+        if asked is None or self._ask is None:
+            self._runs.failed(error)
             return
-        if not is_scan_of(scan, self._volumes[request.scan]):
-            self._dock.say(CHANGED.format(scan.name), Tone.ERROR)
-            return
-        self._kept[request] = self._kept[request._replace(target=explanation.target)] = explanation
-        while len(set(map(id, self._kept.values()))) > KEPT_EXPLANATIONS:
-            self._kept.popitem(last=False)
-        self._show(request, explanation)
+        self._runs.stopped()
+        self._dock.say(NOT_OPENED.format(asked.name), Tone.ERROR)
+        self._ask(asked, partial(self._on_trusted, model, asked.digest, again))
 
-    def _on_failed(self, error: Exception) -> None:
-        self._stop()
-        if isinstance(error, GradCamError):
-            self._dock.say(str(error), Tone.ERROR)
-            return
-        self._dock.say(
-            f"Grad-CAM met an error it did not expect ({type(error).__name__}: {error}); napari's notification has the "
-            "details to report.",
-            Tone.ERROR,
-        )
-        notification_manager.receive_error(type(error), error, error.__traceback__)
+    def _on_trusted(self, model: str, digest: str, again: Callable[[], None]) -> None:
+        self._models.trust(model, digest)
+        again()
 
-    def _on_stopped(self) -> None:
-        gone = self._running_on not in self._scans() if self._running_on else False
-        self._stop()
-        self._dock.say("Cancelled: the scan was closed." if gone else "Cancelled.")
+    def _on_explained(self, request: Request, volumes: tuple[Volume, ...], explanation: Explanation) -> None:
+        layers = self._layers()
+        if not all(key in layers for key in request.inputs):
+            return
+        changed = self._changed(request, volumes)
+        if changed is not None:
+            self._dock.say(CHANGED.format(changed.name), Tone.ERROR)
+            return
+        made = Made(request, volumes, explanation)
+        self._kept.add(made)
+        self._show(made)
+
+    def _changed(self, request: Request, volumes: tuple[Volume, ...]) -> Layer | None:
+        """Find a layer that no longer holds what was read of it."""
+        layers, volume = self._layers(), volumes[0]
+        scan = layers[request.scan]
+        if not is_scan_of(scan, volume):
+            return scan
+        others = zip((layers[key] for key in request.others), volumes[1:], strict=True)
+        return next((layer for layer, read in others if not is_channel_of(layer, scan, volume, read)), None)
 
     # What the dock shows
 
-    def _show(self, request: Request, explanation: Explanation) -> None:
-        scan = self._scans()[request.scan]
-        if request.scan not in self._overlays:
-            self._overlays[request.scan] = HeatMapOverlay(self._viewer, scan, self._on_napari_slider)
-        first = request.scan not in self._shown
-        self._shown[request.scan] = request, explanation
-        self._overlays[request.scan].show(explanation, self._look)
+    def _show(self, made: Made) -> None:
+        scan, explanation = self._scans()[made.request.scan], made.explanation
+        if made.request.scan not in self._overlays:
+            self._overlays[made.request.scan] = HeatMapOverlay(self._viewer, scan, self._on_napari_slider)
+        first = self._kept.show(made)
+        self._overlays[made.request.scan].show(explanation, self._look)
         if first and not explanation.is_empty:
             go_to(self._viewer, scan, explanation.peak.index)
         self._show_result()
-        self._show_classes()
+        self._board.show_classes(self._wanted)
 
     def _show_model(self) -> None:
-        """Show classes and layers of the model, loading it first where it is not loaded yet."""
+        """Show what is to be chosen of the model, loading it first where it is not loaded yet."""
         model = self._wanted.model
-        classifier = self._classifiers.get(model)
-        self._show_classes()
-        if classifier is None:
-            self._dock.set_layers([Choice("default", DEFAULT)], DEFAULT)
-            if model:
-                self._start(partial(self._work.load, model), partial(self._on_loaded, model))
-            return
-        layers = [Choice(f"default: {classifier.default_layer}", DEFAULT)]
-        for layer in classifier.layers():
-            if layer.problem is None:
-                layers.append(Choice(f"{layer.name} ({' × '.join(map(str, layer.grid))})", layer.name))
-        self._dock.set_layers(layers, self._wanted.layer)
+        self._board.show_model(self._wanted)
+        self._show_inputs()
+        if model and self._models.get(model) is None:
+            self._load(model)
 
-    def _show_classes(self) -> None:
-        classifier = self._classifiers.get(self._wanted.model)
-        classes = [Choice("highest score", DEFAULT)]
-        shown = self._shown.get(self._wanted.scan)
-        scores = readout.scores(shown[1]) if shown is not None and shown[0].model == self._wanted.model else {}
-        for name in classifier.class_names if classifier else ():
-            classes.append(Choice(f"{name} ({scores[name]})" if name in scores else name, name))
-        self._dock.set_classes(classes, self._wanted.target)
+    def _show_inputs(self) -> None:
+        self._wanted = self._board.show_inputs(self._wanted, self._layers())
 
     def _show_result(self) -> None:
-        shown = self._shown.get(self._wanted.scan)
-        if shown is None:
-            scan = self._scans().get(self._wanted.scan)
-            kept = scan_of_reader(scan) if scan is not None else None
-            self._dock.set_result(None, kept.notices if kept is not None else ())
-        else:
-            self._dock.set_result(readout.result(shown[1], self._volumes[self._wanted.scan], self._look))
+        scan = self._wanted.scan
+        self._board.show_result(self._scans().get(scan), scan, self._look)
 
     def _scans(self) -> dict[str, Image]:
         """List the layers that may be scans, by key."""
-        layers = self._viewer.layers
-        return {_key(layer): layer for layer in layers if isinstance(layer, Image) and not is_overlay(layer)}
+        return {key: layer for key, layer in self._layers().items() if isinstance(layer, Image)}
+
+    def _layers(self) -> dict[str, Layer]:
+        """List the layers that may be read, by key."""
+        return {_key(layer): layer for layer in self._viewer.layers if may_be_channel(layer)}
 
 
-def _key(layer: Image) -> str:
+def _key(layer: Layer) -> str:
     return str(layer.unique_id)

@@ -6,17 +6,20 @@ be explained, the run, what was found, how it is painted.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from magicgui.widgets import PushButton
-from qtpy.QtCore import Qt
+from magicgui.widgets import ComboBox, PushButton
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QFileDialog, QFormLayout, QFrame, QScrollArea, QVBoxLayout, QWidget
 
 from napari_gradcam import words
-from napari_gradcam.viewer.contract import Choice, DockEvents, Result, Tone
+from napari_gradcam.viewer.about import AboutSection
+from napari_gradcam.viewer.contract import ChannelRow, Choice, DockEvents, Result, Tone
 from napari_gradcam.viewer.display import DisplayForm
 from napari_gradcam.viewer.parts import (
+    Column,
     FactsForm,
     MessageLabel,
     PlaneRow,
@@ -25,6 +28,8 @@ from napari_gradcam.viewer.parts import (
     choice_box,
     fill,
     heading,
+    plain_tip,
+    row_label,
     side_by_side,
     text_label,
 )
@@ -35,6 +40,13 @@ if TYPE_CHECKING:
     from napari_gradcam.progress import Progress
     from napari_gradcam.viewer.look import Look
     from napari_gradcam.volumes.orientation import Plane
+
+
+SCAN_TIP = "The scan that is explained"
+MODEL_FILES = "MONAI bundle or recipe (*.zip *.yaml *.yml)"
+
+WIDEST_LABEL = 90
+"""Pixels of the name of a channel; longer ones are cut, and told in full in their tooltip."""
 
 
 class Dock(QWidget):
@@ -49,15 +61,18 @@ class Dock(QWidget):
     def __init__(self, *, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.events = DockEvents()
-        self.scan = choice_box("scan", "Scan", "The scan that is explained")
+        self.scan = choice_box("scan", "Scan", SCAN_TIP)
         self.scan_file = PushButton(text="Open file…", tooltip="Open a DICOM or NIfTI file, or a zip archive")
         self.scan_folder = PushButton(text="Open folder…", tooltip="Open the scans of a folder and its sub-folders")
-        self.model = choice_box("model", "Model", "The classifier: a MONAI bundle")
+        self.channels: list[ComboBox] = []
+        self.model = choice_box("model", "Model", "The classifier: a MONAI bundle, or a recipe")
+        self.file = PushButton(text="Open file…", tooltip="Choose a MONAI bundle as a zip file, or a recipe (YAML)")
         self.folder = PushButton(text="Open folder…", tooltip="Choose a MONAI bundle as a folder")
-        self.zip = PushButton(text="Open zip…", tooltip="Choose a MONAI bundle as a zip file")
         self.target = choice_box("target", "Class", "The class whose score is explained")
         self.layer = choice_box("layer", "Layer", "The network's layer at which the map is taken")
+        self.slicing = choice_box("slicing", "Plane", "The plane of the slices that the model reads")
         self.method = choice_box("method", "Method", "How activations and gradients become a map")
+        self.device = choice_box("device", "Device", "Where the network runs")
         self.explain = PushButton(text="Explain", tooltip="Run the model on the scan and show where it looked")
         self.cancel = PushButton(text="Cancel", tooltip="Stop after the step that is being done", enabled=False)
         self.planes = PlaneRow(self.events.plane_picked.emit)
@@ -68,25 +83,31 @@ class Dock(QWidget):
         self.sentences = text_label()
         self.result = QWidget()
         self.display = DisplayForm(self.events.look_changed.emit)
+        self.about = AboutSection()
+        self._form = QFormLayout()
+        self._area = QScrollArea()
+        self._labels: tuple[str, ...] = ()
+        self._to_about = QTimer(self)
+        self._to_about.setSingleShot(True)
         self._lay_out()
         self._connect()
         self.set_result(None)
 
     def _lay_out(self) -> None:
-        form = QFormLayout()
+        form = self._form
         form.setContentsMargins(0, 0, 0, 0)
         form.setVerticalSpacing(5)
         form.addRow("Scan", self.scan.native)
         form.addRow("", side_by_side(self.scan_file.native, self.scan_folder.native))
         form.addRow("Model", self.model.native)
-        form.addRow("", side_by_side(self.folder.native, self.zip.native))
-        for box in (self.target, self.layer, self.method):
+        form.addRow("", side_by_side(self.file.native, self.folder.native))
+        for box in (self.target, self.slicing, self.layer, self.method, self.device):
             form.addRow(box.label, box.native)
         found = QVBoxLayout(self.result)
         found.setContentsMargins(0, 0, 0, 0)
         for part in (heading("Result"), self.scores, self.facts):
             found.addWidget(part)
-        inner = QWidget()
+        inner = Column()
         column = QVBoxLayout(inner)
         column.setContentsMargins(8, 6, 8, 6)
         column.setSpacing(7)
@@ -98,9 +119,10 @@ class Dock(QWidget):
         column.addWidget(heading("Heat map"))
         column.addWidget(self.display)
         # Below what is of one height, so that the controls stay where they are however much there is to tell.
+        column.addWidget(self.about)
         column.addWidget(self.sentences)
         column.addStretch(1)
-        area = QScrollArea()
+        area = self._area
         area.setWidgetResizable(True)
         area.setFrameShape(QFrame.Shape.NoFrame)
         area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -120,11 +142,16 @@ class Dock(QWidget):
         self.model.changed.connect(events.model_picked.emit)
         self.target.changed.connect(events.class_picked.emit)
         self.layer.changed.connect(events.layer_picked.emit)
+        self.slicing.changed.connect(events.slicing_picked.emit)
         self.method.changed.connect(events.method_picked.emit)
+        self.device.changed.connect(events.device_picked.emit)
         self.scan_file.clicked.connect(self._open_scan_file)
         self.scan_folder.clicked.connect(self._open_scan_folder)
         self.folder.clicked.connect(self._open_folder)
-        self.zip.clicked.connect(self._open_zip)
+        self.file.clicked.connect(self._open_file)
+        # Once it is laid out: what opens below the edge of the window would go unseen.
+        self.about.title.toggled.connect(lambda opened: self._to_about.start() if opened else None)
+        self._to_about.timeout.connect(lambda: self._area.ensureWidgetVisible(self.about, 0, 0))
         self.explain.clicked.connect(lambda: events.explain_pressed.emit())
         self.cancel.clicked.connect(lambda: events.cancel_pressed.emit())
 
@@ -141,8 +168,8 @@ class Dock(QWidget):
     def _open_folder(self) -> None:
         self._opened(QFileDialog.getExistingDirectory(self, "Open a MONAI bundle"))
 
-    def _open_zip(self) -> None:
-        self._opened(QFileDialog.getOpenFileName(self, "Open a MONAI bundle", filter="MONAI bundle (*.zip)")[0])
+    def _open_file(self) -> None:
+        self._opened(QFileDialog.getOpenFileName(self, "Open a MONAI bundle or a recipe", filter=MODEL_FILES)[0])
 
     def _opened(self, path: str) -> None:
         if path:
@@ -168,9 +195,46 @@ class Dock(QWidget):
         """List the methods."""
         fill(self.method, choices, current)
 
-    def set_plane(self, plane: Plane | None) -> None:
-        """Mark the plane in sight."""
-        self.planes.mark(plane)
+    def set_channels(self, first: str, rows: Sequence[ChannelRow]) -> None:
+        """Name the channels that the scan gives, and show a list for each further one; nothing and none as a rule."""
+        self.scan.native.setToolTip(plain_tip(f"{SCAN_TIP}: the model reads it as {first}" if first else SCAN_TIP))
+        labels = tuple(row.label for row in rows)
+        if labels != self._labels:
+            self._labels = labels
+            self._make_channels()
+        for box, row in zip(self.channels, rows, strict=True):
+            fill(box, row.choices, row.current)
+
+    def _make_channels(self) -> None:
+        for box in self.channels:
+            self._form.removeRow(box.native)
+        self.channels = []
+        below, _ = self._form.getWidgetPosition(self.model.native)
+        for number, label in enumerate(self._labels):
+            box = choice_box(f"channel_{number}", label, plain_tip(f"What the model reads as {label}"))
+            box.changed.connect(partial(self.events.channel_picked.emit, number))
+            self._form.insertRow(below + number, row_label(label, WIDEST_LABEL), box.native)
+            self.channels.append(box)
+
+    def set_slicings(self, choices: Sequence[Choice], current: str) -> None:
+        """List the planes that a 2D model may cut the scan along; hide the list where there are none."""
+        fill(self.slicing, choices, current)
+        label = self._form.labelForField(self.slicing.native)
+        assert label is not None
+        label.setVisible(bool(choices))
+        self.slicing.native.setVisible(bool(choices))
+
+    def set_devices(self, choices: Sequence[Choice], current: str) -> None:
+        """List the devices that the network may run on."""
+        fill(self.device, choices, current)
+
+    def set_about(self, facts: Sequence[tuple[str, str]]) -> None:
+        """Tell what the model says of itself, name by name; nothing before it is loaded."""
+        self.about.show_facts(facts)
+
+    def set_plane(self, plane: Plane | None, *, choosable: bool = True) -> None:
+        """Mark the plane in sight; of pictures, which have one alone, none can be chosen."""
+        self.planes.mark(plane, choosable)
 
     def set_look(self, look: Look) -> None:
         """Show how heat maps are painted."""

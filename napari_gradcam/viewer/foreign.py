@@ -7,7 +7,8 @@ Where they lie is told by the first of these that says it:
 2. axis labels that name directions in the patient, such as ``("I", "P", "L")``, with transforms in a unit of length;
 3. metadata that can be read in one way only (:mod:`napari_gradcam.viewer.claims`);
 4. scale, translate, rotate, shear and affine alone: sizes and angles, but no place in the patient. napari's world axes
-   are then laid out as our own display is, so that planes and pictures look as they do in the window.
+   are then laid out as our own display is, so that planes and pictures look as they do in the window;
+5. of a picture with two axes and no unit of length, nothing: it is measured in pixels, as photographs are.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from napari.layers import Image
 from napari_gradcam.errors import GradCamError
 from napari_gradcam.viewer.claims import patient_claim
 from napari_gradcam.viewer.world import PICTURE_MM, data_shape, data_to_world, drawn_in_mm, named_axes, usable
-from napari_gradcam.volumes.orientation import DISPLAY_AXES, RAS_TO_DISPLAY, DisplayGrid, obliquity_notices
-from napari_gradcam.volumes.values import brightness, finite
-from napari_gradcam.volumes.volume import Volume
+from napari_gradcam.volumes.orientation import DISPLAY_AXES, DisplayGrid, obliquity_notices
+from napari_gradcam.volumes.values import brightness, colours, finite
+from napari_gradcam.volumes.volume import SCREEN, Unit, Volume
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 UNPLACED = "The layer does not say where in the patient it lies: left and right, and every position, are unknown."
 UNITLESS = "The layer does not say in which unit of length its scale is: it is taken as mm."
+PICTURE = "The layer is taken as a plain picture, without a place in a patient: its sizes are told in pixels."
 
 
 class Place(NamedTuple):
@@ -45,11 +47,14 @@ class Place(NamedTuple):
         Whether the layer says so; else the directions are those of the screen.
     notices
         Whole sentences: what it was taken from, and what is missing.
+    unit
+        What lengths are measured in.
     """
 
     affine: NDArray[np.float64]
     in_patient_space: bool
     notices: tuple[str, ...]
+    unit: Unit = "mm"
 
 
 class _Read(NamedTuple):
@@ -151,14 +156,15 @@ def place_of(layer: Layer, kept: Volume | None = None) -> Place:
         return Place(claim.affine, True, (claim.told, *picture, *obliquity_notices(claim.affine)))
     if named is not None:
         doubts = ("Its axis labels name directions in the patient, but its units are no lengths: set them to mm.",)
-    return Place(_screen() @ drawn, False, (UNPLACED, *doubts, *told))
+    return _unplaced(layer, drawn, in_lengths, doubts, told)
 
 
-def _screen() -> NDArray[np.float64]:
-    """Give napari's world to RAS+ where nothing says it: the directions of our own display."""
-    matrix = np.eye(4)
-    matrix[:3, :3] = RAS_TO_DISPLAY  # its own inverse
-    return matrix
+def _unplaced(
+    layer: Layer, drawn: NDArray[np.float64], in_lengths: bool, doubts: tuple[str, ...], told: tuple[str, ...]
+) -> Place:
+    if layer.ndim == 2 and not in_lengths:
+        return Place(SCREEN, False, (PICTURE, *doubts), "pixels")
+    return Place(SCREEN @ drawn, False, (UNPLACED, *doubts, *told))
 
 
 def _labels_read(layer: Layer, drawn: NDArray[np.float64]) -> str:
@@ -175,7 +181,7 @@ def _derived(layer: Layer, kept: Volume, drawn: NDArray[np.float64], in_lengths:
     The world of an oblique scan is turned against the patient; the kept scan tells by how much.
     """
     if tuple(layer.axis_labels[-3:]) != DISPLAY_AXES or not in_lengths or not kept.in_patient_space:
-        return Place(_screen() @ drawn, False, (UNPLACED, *told))
+        return _unplaced(layer, drawn, in_lengths, (), told)
     grid = DisplayGrid.of(kept)
     reader = np.diag([*grid.scale, 1.0])
     reader[:3, 3] = grid.translate
@@ -241,7 +247,7 @@ def _volume(layer: Layer, place: Place) -> Volume:
     values = _loaded(layer, label)
     color, notices = None, place.notices
     if layer.rgb:
-        color, told = _colours(values.reshape((1, *values.shape)[-4:]))
+        color, told = colours(values.reshape((1, *values.shape)[-4:]))
         values, notices = brightness(color), notices + told
     array = _stored_type(values.reshape((1, *values.shape)[-3:]))
     array.setflags(write=False)  # of a view, not of the layer's own array
@@ -253,6 +259,7 @@ def _volume(layer: Layer, place: Place) -> Volume:
         notices=(*notices, *broken),
         in_patient_space=place.in_patient_space,
         color=color,
+        unit=place.unit,
     )
 
 
@@ -266,17 +273,6 @@ def _loaded(layer: Layer, label: str) -> NDArray[Any]:
         return np.asarray(data)
     except Exception as error:  # whatever loads or computes the values may raise whatever it likes
         raise GradCamError(f"{label} cannot be read ({type(error).__name__}: {error}): open the scan again.") from error
-
-
-def _colours(values: NDArray[Any]) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
-    """Give red, green and blue from 0 to 255; napari shows fractions from 0 to 1."""
-    told = ("The colours' transparency is left out.",) if values.shape[-1] == 4 else ()
-    values = values[..., :3]
-    if values.dtype.kind == "f":
-        values = np.rint(np.clip(np.nan_to_num(values, posinf=1, neginf=0), 0, 1) * 255)
-    elif values.dtype.kind == "b":
-        values = values * 255
-    return values.astype(np.uint8), told
 
 
 def _stored_type(values: NDArray[Any]) -> NDArray[Any]:

@@ -42,7 +42,7 @@ def scan_layer(volume: Volume) -> FullLayerData:
         "name": volume.name or "Scan",
         "scale": grid.scale,
         "translate": grid.translate,
-        "units": ("mm",) * 3,
+        "units": ("mm" if volume.unit == "mm" else "pixel",) * 3,
         "metadata": {METADATA: {SCAN: volume}, "affine": volume.affine},
     }
     if volume.in_patient_space:
@@ -112,7 +112,7 @@ def world_to_patient(layer: Layer) -> NDArray[np.float64] | None:
         affine, placed = DisplayGrid.of(kept).affine, kept.in_patient_space
     else:
         try:
-            affine, placed, _ = foreign.place_of(layer, kept)
+            affine, placed, *_ = foreign.place_of(layer, kept)
         except GradCamError:
             return None
     drawn = usable(data_to_world(layer)[-4:, -4:]) if placed and layer.ndim > 2 else None

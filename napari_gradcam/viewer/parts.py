@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import html
 from typing import TYPE_CHECKING
 
 from magicgui.widgets import ComboBox
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QSize, Qt
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QButtonGroup,
@@ -53,8 +54,13 @@ def fill(box: ComboBox, choices: Sequence[Choice], current: str) -> None:
         if any(choice.key == current for choice in choices):
             box.value = current
     for row, choice in enumerate(choices):
-        box.native.setItemData(row, choice.label, Qt.ItemDataRole.ToolTipRole)
+        box.native.setItemData(row, plain_tip(choice.label), Qt.ItemDataRole.ToolTipRole)
     box.enabled = bool(choices)
+
+
+def plain_tip(text: str) -> str:
+    """Give a tooltip that shows a text letter by letter: Qt takes what looks like markup for markup."""
+    return f"<span>{html.escape(text)}</span>" if "<" in text or "&" in text else text
 
 
 def text_label(text: str = "") -> QLabel:
@@ -77,6 +83,23 @@ def heading(text: str) -> QLabel:
     return label
 
 
+def row_label(text: str, width: int) -> QLabel:
+    """Make the label of a row whose name comes from a file: letter by letter, cut where it is wider than `width`."""
+    label = QLabel()
+    label.setTextFormat(Qt.TextFormat.PlainText)
+    label.setText(label.fontMetrics().elidedText(text, Qt.TextElideMode.ElideRight, width))
+    label.setToolTip(plain_tip(text))
+    return label
+
+
+class Column(QWidget):
+    """What scrolls: as high as its texts are at the width they have, of which Qt's own least height knows nothing."""
+
+    def minimumSizeHint(self) -> QSize:
+        """Ask for a width alone; a scroll area asks for the height at that width."""
+        return QSize(super().minimumSizeHint().width(), 0)
+
+
 class PlaneRow(QWidget):
     """Three buttons, of which the one of the plane in sight is down."""
 
@@ -95,8 +118,9 @@ class PlaneRow(QWidget):
             row.addWidget(button)
             self.buttons[plane] = button
 
-    def mark(self, plane: Plane | None) -> None:
+    def mark(self, plane: Plane | None, choosable: bool) -> None:
         """Put the button of a plane down, or all up."""
+        self.setEnabled(choosable)
         self._group.setExclusive(False)
         for one, button in self.buttons.items():
             button.setChecked(one is plane)
@@ -185,7 +209,7 @@ class ScoresTable(QTableWidget):
                 font = item.font()
                 font.setBold(name == target)
                 item.setFont(font)
-                item.setToolTip(name)
+                item.setToolTip(plain_tip(name))
                 if column:
                     item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
                 self.setItem(row, column, item)

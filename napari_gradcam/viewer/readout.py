@@ -33,7 +33,7 @@ def result(explanation: Explanation, volume: Volume, look: Look) -> Result:
             ("Class", f"{explanation.target}, {words.probability(explanation.scores[explanation.target])}"),
             ("Hottest point", "none" if explanation.is_empty else words.hottest_point(explanation, volume)),
             ("Raw maximum", f"{words.number(peak.value)} {words.unit(explanation)}"),
-            ("Cell", words.size(explanation.cell_size)),
+            ("Cell", words.cell(explanation)),
             ("Layer", f"{explanation.layer}, {words.method(explanation)}"),
         ),
         sentences=(*_visibility(explanation, look), *explanation.notices),

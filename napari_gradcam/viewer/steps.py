@@ -5,25 +5,30 @@ torch and MONAI are imported here and nowhere else in this room.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from napari_gradcam.progress import Progress
+from napari_gradcam.viewer.contract import CodeAsked
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
 
     from napari_gradcam.classifiers import Classifier
     from napari_gradcam.explanation import Explanation
     from napari_gradcam.volumes import Volume
 
 
-def load_steps(path: str) -> Generator[Progress, None, Classifier]:
+def load_steps(path: str, trusted: str = "") -> Generator[Progress, None, Classifier]:
     """Load a classifier and survey its layers; the first time, torch and MONAI are imported, stage by stage.
 
     Parameters
     ----------
     path
-        A MONAI bundle, folder or zip.
+        A MONAI bundle, folder or zip, or a recipe.
+    trusted
+        SHA-256 of the contents that a person let run code. Contents that are others by now are asked about anew.
     """
     yield Progress(0, 4, "Starting PyTorch")
     import torch  # noqa: F401
@@ -32,28 +37,57 @@ def load_steps(path: str) -> Generator[Progress, None, Classifier]:
     from napari_gradcam.classifiers import load_classifier
 
     yield Progress(2, 4, "Reading the model")
-    classifier = load_classifier(path)
+    classifier = load_classifier(path, trust=bool(trusted) and _digest(path) == trusted)
     yield Progress(3, 4, "Listing its layers")
     classifier.layers()
     _ = classifier.default_layer
+    devices()
     return classifier
 
 
+def _digest(path: str) -> str:
+    from napari_gradcam.classifiers.bundle import inspect_bundle
+
+    return inspect_bundle(path).digest
+
+
 def explain_steps(
-    classifier: Classifier, volume: Volume, target: str | None, method: str, layer: str | None
+    classifier: Classifier,
+    volumes: Sequence[Volume],
+    target: str | None,
+    method: str,
+    layer: str | None,
+    plane: str | None,
+    device: str,
 ) -> Generator[Progress, None, Explanation]:
-    """Explain a scan, and do here what would make the main thread wait: find the hottest voxel."""
+    """Explain a scan, and do here what would make the main thread wait: find the hottest voxel.
+
+    Parameters
+    ----------
+    volumes
+        The scan, and further ones for the classifier's other channels.
+    """
     from napari_gradcam import explainer
 
-    explanation: Explanation = yield from explainer.explain_steps(volume, classifier, target, method, layer)
+    given = volumes[0] if len(volumes) == 1 else list(volumes)
+    explanation: Explanation = yield from explainer.explain_steps(
+        given, classifier, target, method, layer, plane=plane, device=device
+    )
     _ = explanation.peak
     return explanation
 
 
-def loaded_and_explained(
-    load: Any, explain: Any, path: str, classifier: Classifier | None, *request: Any
-) -> Generator[Progress, None, tuple[Classifier, Explanation]]:
-    """Load the classifier where that has not been done yet, then explain with it."""
-    if classifier is None:
-        classifier = yield from load(path)
-    return classifier, (yield from explain(classifier, *request))
+def devices() -> list[str]:
+    """Name the devices there are; the first call may take a moment."""
+    from napari_gradcam.cam import running
+
+    return running.devices()
+
+
+def code_asked(error: Exception, path: str) -> CodeAsked | None:
+    """Give what a model asks for, if it was refused because that would run code from it."""
+    # Where that module is not loaded, the error is none of its; to import it here would wait for torch.
+    trust = sys.modules.get("napari_gradcam.classifiers.trust")
+    if trust is None or not isinstance(error, trust.UntrustedError):
+        return None
+    return CodeAsked(Path(path).name, tuple(tuple(finding) for finding in error.findings), error.digest)

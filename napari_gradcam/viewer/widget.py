@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer
 
-from napari_gradcam.viewer import letters
+from napari_gradcam.viewer import letters, trusting
 from napari_gradcam.viewer.controller import Controller
 from napari_gradcam.viewer.dock import Dock
 from napari_gradcam.viewer.jobs import QtJobs
@@ -35,7 +35,7 @@ class GradCamWidget(Dock):
         # napari hands a proxy over, whose layers never are the viewer's own; the identity of layers matters here.
         viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
         letters.install(viewer)
-        self.controller = Controller(viewer, self, QtJobs())
+        self.controller = Controller(viewer, self, QtJobs(), ask=partial(trusting.ask, self))
         self.destroyed.connect(partial(Controller.close, self.controller))
         self._start = QTimer(self)
         self._start.setSingleShot(True)

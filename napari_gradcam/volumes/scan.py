@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_gradcam.progress import Steps
-    from napari_gradcam.volumes.volume import Volume
+    from napari_gradcam.volumes.volume import Unit, Volume
 
 
 class Reader(Protocol):
@@ -94,6 +94,8 @@ class Scan:
         Why it cannot be read, one sentence; None where it can.
     resampling
         Whether `problem` is that slices are missing or unevenly spaced, so that it can be read with ``resample``.
+    unit
+        What its lengths are measured in: ``"pixels"`` of a picture that does not say its size.
     source
         Its files, in slice order.
     reader
@@ -114,6 +116,7 @@ class Scan:
     notices: tuple[str, ...] = ()
     problem: str | None = None
     resampling: bool = False
+    unit: Unit = "mm"
 
     @property
     def spacing(self) -> tuple[float, float, float] | None:

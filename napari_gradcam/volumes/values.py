@@ -130,6 +130,24 @@ def brightness(color: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return ((19595 * red + 38470 * green + 7471 * blue + 32768) >> 16).astype(np.uint8)
 
 
+def colours(values: NDArray[Any]) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+    """Give red, green and blue from 0 to 255, ``(..., 3)``, and what must be said of it.
+
+    Parameters
+    ----------
+    values
+        ``(..., 3)``, or ``(..., 4)`` with a transparency, which is left out. Fractions are taken from 0 to 1, as napari
+        and matplotlib show them.
+    """
+    told = ("The colours' transparency is left out.",) if values.shape[-1] == 4 else ()
+    values = values[..., :3]
+    if values.dtype.kind == "f":
+        values = np.rint(np.clip(np.nan_to_num(values, posinf=1, neginf=0), 0, 1) * 255)
+    elif values.dtype.kind == "b":
+        values = values * 255
+    return values.astype(np.uint8), told
+
+
 def finite(array: NDArray[Any], label: str) -> tuple[NDArray[Any], tuple[str, ...]]:
     """Set what is no number to zero, and say in a notice how much of it there was.
 

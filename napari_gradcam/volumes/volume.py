@@ -15,17 +15,27 @@ display grid
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from nibabel.affines import voxel_sizes
 
 from napari_gradcam.errors import GradCamError
+from napari_gradcam.volumes.values import brightness, colours, finite
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+
+Unit = Literal["mm", "pixels"]
+"""What the lengths of a scan are measured in."""
+
+SCREEN = np.array([[0.0, 0.0, -1.0, 0.0], [0.0, -1.0, 0.0, 0.0], [-1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]])
+"""The affine of what has no place in a patient: its axes run as those of the display grid do, so that ``(1, row,
+column)`` is shown upright."""
+SCREEN.setflags(write=False)
 
 
 class Window(NamedTuple):
@@ -66,6 +76,9 @@ class Volume:
         convention for the screen: no orientation letter may be shown and no position may be named.
     color
         The colours of a scan that has some, ``(i, j, k, 3)``, red, green and blue from 0 to 255; else None.
+    unit
+        What the affine's lengths are measured in: ``"mm"``; or ``"pixels"`` of an ordinary picture, one voxel thick,
+        which does not say its size and has no place in a patient.
 
     Raises
     ------
@@ -83,6 +96,7 @@ class Volume:
     notices: tuple[str, ...] = field(default=())
     in_patient_space: bool = True
     color: NDArray[np.uint8] | None = None
+    unit: Unit = "mm"
 
     def __post_init__(self) -> None:
         """Refuse what is no volume; keep the affine as float64."""
@@ -99,8 +113,51 @@ class Volume:
             raise GradCamError(
                 f"{label} has colours of another size or type than its voxels; give uint8, (i, j, k, 3)."
             )
+        if self.unit == "pixels" and (self.in_patient_space or 1 not in self.array.shape):
+            raise GradCamError(
+                f"{label} is measured in pixels, as a picture without a place in a patient is: give one that is one "
+                "voxel thick, in_patient_space=False."
+            )
         affine.setflags(write=False)
         object.__setattr__(self, "affine", affine)
+
+    @classmethod
+    def of_picture(cls, pixels: NDArray[Any], name: str = "") -> Volume:
+        """Make a scan of an ordinary picture, such as ``numpy.asarray(PIL.Image.open(path))`` gives.
+
+        It is measured in pixels and has no place in a patient. A network reads its rows and columns upright.
+
+        Parameters
+        ----------
+        pixels
+            ``(row, column)`` of grey values, or ``(row, column, 3)`` of colours, uint8 from 0 to 255 or fractions from
+            0 to 1; a fourth channel, the transparency, is left out.
+        name
+            What a person may call it by.
+
+        Raises
+        ------
+        GradCamError
+            If it is no such array.
+        """
+        pixels = np.asarray(pixels)
+        in_colours = pixels.ndim == 3 and pixels.shape[2] in (3, 4)
+        if not (pixels.ndim == 2 or in_colours) or pixels.size == 0 or pixels.dtype.kind not in "iufb":
+            shape = " × ".join(map(str, pixels.shape)) or "a single number"
+            raise GradCamError(
+                f"{f'“{name}”' if name else 'The array'} is not a picture ({shape}, {pixels.dtype}): give (row, "
+                "column) of grey values, or (row, column, 3) of colours."
+            )
+        if in_colours and pixels.dtype.kind in "iu" and pixels.dtype != np.uint8:
+            raise GradCamError(
+                f"The picture holds colours as {pixels.dtype}, whose brightest is not said: convert them to uint8."
+            )
+        color, told = colours(pixels[None]) if in_colours else (None, ())
+        grey = pixels[None].astype(np.uint8) if pixels.dtype.kind == "b" else pixels[None]
+        array, broken = finite(brightness(color) if color is not None else grey, f"“{name}”")
+        return cls(
+            array, SCREEN, name=name, notices=(*told, *broken), in_patient_space=False, color=color, unit="pixels"
+        )
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -110,6 +167,6 @@ class Volume:
 
     @property
     def spacing(self) -> tuple[float, float, float]:
-        """Distance between voxel centres along ``(i, j, k)`` in mm, the lengths of the affine's columns."""
+        """Distance between voxel centres along ``(i, j, k)`` in `unit`, the lengths of the affine's columns."""
         i, j, k = voxel_sizes(self.affine)
         return float(i), float(j), float(k)

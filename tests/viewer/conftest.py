@@ -21,7 +21,15 @@ if TYPE_CHECKING:
     from napari_gradcam.viewer.contract import Job
 
 HERE = Path(__file__).parent
-ON_SCREEN = {"test_jobs.py", "test_dock.py", "test_opening.py", "test_walks.py"}
+ON_SCREEN = {
+    "test_jobs.py",
+    "test_dock.py",
+    "test_opening.py",
+    "test_trusting.py",
+    "test_about.py",
+    "test_walks.py",
+    "test_any_model.py",
+}
 """These open Qt windows."""
 
 LPS = np.array([[-2.0, 0, 0, 40], [0, -2, 0, 60], [0, 0, 3, -30], [0, 0, 0, 1]])
@@ -110,8 +118,23 @@ class FakeDock:
     def set_methods(self, choices: Sequence[Any], current: str) -> None:
         self._list("methods", choices, current)
 
-    def set_plane(self, plane: Any) -> None:
+    def set_channels(self, first: str, rows: Sequence[Any]) -> None:
+        self.shown["first"] = first
+        self.shown["channels"] = {row.label: {choice.key: choice.label for choice in row.choices} for row in rows}
+        self.shown["current channels"] = [row.current for row in rows]
+
+    def set_slicings(self, choices: Sequence[Any], current: str) -> None:
+        self._list("slicings", choices, current)
+
+    def set_devices(self, choices: Sequence[Any], current: str) -> None:
+        self._list("devices", choices, current)
+
+    def set_about(self, facts: Sequence[tuple[str, str]]) -> None:
+        self.shown["about"] = dict(facts)
+
+    def set_plane(self, plane: Any, *, choosable: bool = True) -> None:
         self.shown["plane"] = plane
+        self.shown["choosable"] = choosable
 
     def set_look(self, look: Any) -> None:
         self.shown["look"] = look
@@ -154,8 +177,8 @@ class HandJobs:
         return self.job is job
 
     def finish(self) -> None:
-        while self.job is not None and self.step():
-            pass
+        while self.job is not None:
+            self.step()
 
     def cancel(self) -> None:
         if self.job is not None:

@@ -11,11 +11,12 @@ import pytest
 from napari.components import ViewerModel
 from napari.utils.notifications import notification_manager
 
+from napari_gradcam.classifiers.trust import Finding, UntrustedError
 from napari_gradcam.errors import GradCamError
 from napari_gradcam.progress import Progress
-from napari_gradcam.viewer import controller as module
-from napari_gradcam.viewer.contract import Choice, Tone
-from napari_gradcam.viewer.controller import NO_MODEL, NO_SCAN, Controller, Work
+from napari_gradcam.viewer import kept, models
+from napari_gradcam.viewer.contract import Choice, CodeAsked, Tone
+from napari_gradcam.viewer.controller import NO_CHANNEL, NO_MODEL, NO_SCAN, NOT_OPENED, Controller, Work
 from napari_gradcam.viewer.look import Look
 from napari_gradcam.volumes.orientation import Plane
 
@@ -24,9 +25,26 @@ LAYERS = [
     SimpleNamespace(name="features", grid=(10, 12, 10), problem=None),
     SimpleNamespace(name="head", grid=(), problem="It has no grid."),
 ]
-CLASSIFIER = SimpleNamespace(
-    class_names=("no lesion", "lesion"), layers=lambda: LAYERS, default_layer="features", name="two classes"
-)
+
+
+def make_classifier(**given: Any) -> Any:
+    fields = {
+        "class_names": ("no lesion", "lesion"),
+        "layers": lambda: LAYERS,
+        "default_layer": "features",
+        "name": "two classes",
+        "version": "1.0",
+        "description": "",
+        "intended_use": "",
+        "licence": "",
+        "spatial_dims": 3,
+        "channels_read": 1,
+        "slice_rule": SimpleNamespace(plane="axial", aggregation="mean"),
+        "windows": None,
+        "wants": SimpleNamespace(modality="MR", channels=(), value_range=None, size=None),
+        "head": SimpleNamespace(activation="softmax", exclusive=True),
+    }
+    return SimpleNamespace(**(fields | given))
 
 
 class Room:
@@ -39,24 +57,36 @@ class Room:
         self.error: Exception | None = None
         self.top = 0.08
         self._make = make_explanation
-        self.controller = Controller(self.viewer, dock, jobs, Work(self._load, self._explain))
+        self.classifier = make_classifier()
+        self.asked: list[tuple[CodeAsked, Any]] = []
+        self.given: list[tuple[Any, ...]] = []
+        self.chosen: list[tuple[Any, str]] = []
+        self.trusted: list[str] = []
+        work = Work(self._load, self._explain, lambda: ["cpu", "cuda:0"])
+        self.controller = Controller(self.viewer, dock, jobs, work, lambda *asked: self.asked.append(asked))
         assert jobs.started == 0
         self.controller.start()
 
-    def _load(self, path: str) -> Any:
+    def _load(self, path: str, trusted: str) -> Any:
         yield Progress(0, 1, "Reading the model")
-        if self.error:
+        self.trusted.append(trusted)
+        if self.error and not trusted:
             raise self.error
         self.loaded.append(path)
-        return CLASSIFIER
+        return self.classifier
 
-    def _explain(self, classifier: Any, volume: Any, target: Any, method: str, layer: Any) -> Any:
+    def _explain(
+        self, classifier: Any, volumes: Any, target: Any, method: str, layer: Any, plane: Any, device: str
+    ) -> Any:
         yield Progress(0, 2, "Preparing")
         yield Progress(1, 2, "Running")
         if self.error:
             raise self.error
         self.explained.append((target, method, layer))
-        return self._make(volume, target=target or "lesion", layer=layer or "features", top=self.top)
+        self.chosen.append((plane, device))
+        self.given.append(volumes)
+        hottest = tuple(2 * edge // 3 for edge in volumes[0].shape)
+        return self._make(volumes[0], hottest, target=target or "lesion", layer=layer or "features", top=self.top)
 
     def explain(self) -> None:
         self.dock.events.explain_pressed.emit()
@@ -73,7 +103,7 @@ class Room:
 
 @pytest.fixture
 def room(fake_dock: Any, hand_jobs: Any, make_explanation: Any, monkeypatch: pytest.MonkeyPatch) -> Room:
-    monkeypatch.setattr(module, "choices_of", lambda _: [Choice("Sample 3D", "/three"), Choice("Sample 2D", "/two")])
+    monkeypatch.setattr(models, "choices_of", lambda _: [Choice("Sample 3D", "/three"), Choice("Sample 2D", "/two")])
     return Room(fake_dock, hand_jobs, make_explanation)
 
 
@@ -330,10 +360,209 @@ def test_a_closed_controller_hears_nothing_more(scanned: Room, make_volume: Any,
 
 
 def test_only_so_many_explanations_are_kept(scanned: Room, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "KEPT_EXPLANATIONS", 1)
+    monkeypatch.setattr(kept, "KEPT_EXPLANATIONS", 1)
     scanned.explain()
     scanned.dock.events.class_picked.emit("no lesion")
     scanned.jobs.finish()
     scanned.dock.events.class_picked.emit("lesion")
     scanned.jobs.finish()
     assert len(scanned.explained) == 3
+
+
+# A model that would run code of its own
+
+
+def refused(digest: str = "ab" * 32) -> UntrustedError:
+    return UntrustedError("shady", [Finding("imports", "$import scripts", "which runs code")], digest)
+
+
+def test_a_model_that_would_run_code_is_asked_about_and_loaded_only_if_it_is_trusted(scanned: Room) -> None:
+    scanned.error = refused()
+    scanned.dock.events.model_opened.emit(Path("/models/shady"))
+    scanned.jobs.finish()
+    asked, trust = scanned.asked[-1]
+    assert asked == CodeAsked("shady", (("imports", "$import scripts", "which runs code"),), "ab" * 32)
+    assert scanned.dock.said[-1] == (NOT_OPENED.format("shady"), Tone.ERROR)
+    assert scanned.loaded == ["/three"]
+    trust()
+    scanned.jobs.finish()
+    assert scanned.loaded == ["/three", "/models/shady"]
+    assert scanned.trusted == ["", "", "ab" * 32]
+    assert "lesion" in scanned.dock.shown["classes"]
+    assert scanned.says == ""
+
+
+def test_a_model_that_is_not_trusted_is_asked_about_again_by_explain_and_then_explained(scanned: Room) -> None:
+    scanned.error = refused()
+    scanned.dock.events.model_opened.emit(Path("/models/shady"))
+    scanned.jobs.finish()
+    scanned.explain()
+    assert len(scanned.asked) == 2
+    assert scanned.explained == []
+    scanned.asked[-1][1]()
+    scanned.error = None
+    scanned.jobs.finish()
+    assert scanned.names == ["scan", "Heat map: lesion"]
+
+
+def test_the_question_is_not_put_again_by_a_start_that_comes_late(scanned: Room) -> None:
+    scanned.error = refused()
+    scanned.dock.events.model_opened.emit(Path("/models/shady"))
+    scanned.jobs.finish()
+    scanned.controller.start()
+    scanned.jobs.finish()
+    assert len(scanned.asked) == 1
+
+
+def test_an_ordinary_refusal_asks_nothing(scanned: Room) -> None:
+    scanned.error = GradCamError("“bad” holds no weights.")
+    scanned.dock.events.model_opened.emit(Path("/models/bad"))
+    scanned.jobs.finish()
+    assert scanned.asked == []
+    assert scanned.says == "“bad” holds no weights."
+
+
+def test_without_anyone_to_ask_a_model_with_code_stays_refused(fake_dock: Any, hand_jobs: Any) -> None:
+    def load(path: str, trusted: str) -> Any:
+        yield Progress(0, 1, "Reading the model")
+        raise refused()
+
+    Controller(ViewerModel(), fake_dock, hand_jobs, Work(load)).start()
+    hand_jobs.finish()
+    assert "nothing of it was run" in fake_dock.said[-1][0]
+
+
+# Planes, devices, channels, what the model says of itself
+
+
+def test_a_2d_model_lets_the_plane_be_chosen_and_a_3d_one_does_not(scanned: Room) -> None:
+    assert scanned.dock.shown["slicings"] == {}
+    rule = SimpleNamespace(plane="coronal", aggregation="mean")
+    scanned.classifier = make_classifier(spatial_dims=2, slice_rule=rule)
+    scanned.dock.events.model_picked.emit("/two")
+    scanned.jobs.finish()
+    listed = {"": "default: coronal", "axial": "axial", "coronal": "coronal", "sagittal": "sagittal"}
+    assert scanned.dock.shown["slicings"] == listed
+    scanned.explain()
+    scanned.dock.events.slicing_picked.emit("sagittal")
+    scanned.explain()
+    assert scanned.chosen == [(None, "auto"), ("sagittal", "auto")]
+    scanned.dock.events.model_picked.emit("/three")
+    assert scanned.dock.shown["slicings"] == {}
+    scanned.explain()
+    assert scanned.chosen[-1] == (None, "auto")
+
+
+def test_a_picture_has_no_planes_to_choose_from(room: Room) -> None:
+    room.classifier = make_classifier(spatial_dims=2)
+    room.viewer.add_image(np.zeros((40, 50, 3), np.uint8), name="road")
+    room.jobs.finish()
+    assert room.dock.shown["slicings"] == {}
+    assert not room.dock.shown["choosable"]
+    room.explain()
+    assert room.names == ["road", "Heat map: lesion"]
+    assert room.given[-1][0].color is not None
+    room.viewer.add_image(np.zeros((5, 20, 30), np.float32), name="volume")
+    assert list(room.dock.shown["slicings"]) == ["", "axial", "coronal", "sagittal"]
+    assert room.dock.shown["choosable"]
+
+
+def test_devices_are_listed_once_torch_is_there_and_the_one_picked_is_taken(scanned: Room) -> None:
+    assert scanned.dock.shown["devices"] == {"auto": "automatic", "cpu": "CPU", "cuda:0": "CUDA 0"}
+    assert scanned.dock.shown["current devices"] == "auto"
+    scanned.explain()
+    scanned.dock.events.device_picked.emit("cpu")
+    scanned.explain()
+    assert scanned.chosen == [(None, "auto"), (None, "cpu")]
+
+
+def test_the_model_tells_of_itself_once_it_is_loaded(room: Room) -> None:
+    assert room.dock.shown["about"] == {}
+    room.jobs.finish()
+    assert room.dock.shown["about"]["name"] == "two classes"
+    room.dock.events.model_picked.emit("/two")
+    assert room.dock.shown["about"] == {}
+
+
+@pytest.fixture
+def two(room: Room, make_volume: Any, add_scan: Any) -> Room:
+    """Load a model of two channels, and add a T1 and a T2 of one patient."""
+    wants = SimpleNamespace(modality="MR", channels=("T1", "T2"), value_range=None, size=None)
+    room.classifier = make_classifier(channels_read=2, wants=wants)
+    add_scan(room.viewer, make_volume(name="t2"))
+    add_scan(room.viewer, make_volume(name="t1"))
+    room.jobs.finish()
+    return room
+
+
+def key_of(room: Room, name: str) -> str:
+    return str(room.viewer.layers[name].unique_id)
+
+
+def test_a_model_of_two_channels_asks_for_the_layer_of_the_second(two: Room) -> None:
+    assert two.dock.shown["first"] == "T1"
+    assert list(two.dock.shown["channels"]["T2"].values()) == ["choose a layer…", "t2", "t1"]
+    assert two.dock.shown["current channels"] == [""]
+    two.explain()
+    assert two.dock.said[-1] == (NO_CHANNEL.format("T2"), Tone.ERROR)
+    two.dock.events.channel_picked.emit(0, key_of(two, "t2"))
+    two.explain()
+    assert [volume.name for volume in two.given[-1]] == ["t1", "t2"]
+    assert two.names == ["t2", "t1", "Heat map: lesion"]
+
+
+def test_a_model_that_is_not_loaded_yet_asks_for_its_channels_when_it_is(two: Room) -> None:
+    two.dock.events.model_picked.emit("/two")
+    two.explain()
+    assert two.says == NO_CHANNEL.format("T2")
+    assert two.explained == []
+
+
+def test_a_map_is_forgotten_with_a_channel_that_changed_or_went(two: Room, make_volume: Any, add_scan: Any) -> None:
+    two.dock.events.channel_picked.emit(0, key_of(two, "t2"))
+    two.explain()
+    two.viewer.layers["t2"].data = np.ones_like(two.viewer.layers["t2"].data)
+    two.explain()
+    assert len(two.explained) == 2
+    two.explain()
+    assert len(two.explained) == 2
+    two.viewer.layers.remove("t2")
+    assert two.dock.shown["result"] is None
+    assert two.dock.shown["current channels"] == [""]
+
+
+def test_closing_a_channel_in_mid_run_cancels_it(two: Room) -> None:
+    two.dock.events.channel_picked.emit(0, key_of(two, "t2"))
+    two.dock.events.explain_pressed.emit()
+    two.jobs.step()
+    two.viewer.layers.remove("t2")
+    assert two.jobs.job is None
+    assert two.says == "Cancelled: the scan was closed."
+
+
+def test_a_channel_that_changes_in_mid_run_is_told(two: Room) -> None:
+    two.dock.events.channel_picked.emit(0, key_of(two, "t2"))
+    two.dock.events.explain_pressed.emit()
+    two.jobs.step()
+    two.viewer.layers["t2"].data = np.ones_like(two.viewer.layers["t2"].data)
+    two.jobs.finish()
+    assert two.says == "Layer “t2” was changed while it was explained: explain it again."
+    assert two.names == ["t2", "t1"]
+
+
+def test_colours_are_three_channels_and_a_mask_is_the_fourth(room: Room) -> None:
+    room.classifier = make_classifier(spatial_dims=2, channels_read=4)
+    room.viewer.add_image(np.zeros((20, 30), np.float32), name="grey")
+    room.jobs.finish()
+    assert list(room.dock.shown["channels"]) == ["Channel 2", "Channel 3", "Channel 4"]
+    room.viewer.add_image(np.zeros((40, 50, 3), np.uint8), name="stain")
+    mask = room.viewer.add_labels(np.zeros((40, 50), int), name="nucleus")
+    assert list(room.dock.shown["channels"]) == ["Channel 4"]
+    assert "nucleus" not in room.dock.shown["scans"].values()
+    room.dock.events.channel_picked.emit(0, str(mask.unique_id))
+    room.explain()
+    assert [volume.name for volume in room.given[-1]] == ["stain", "nucleus"]
+    mask.data[3:5, 4:6] = 1  # painted on
+    room.explain()
+    assert len(room.explained) == 2
+    assert room.given[-1][1].array.sum() == 4

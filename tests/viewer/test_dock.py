@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFileDialog, QLabel
+from qtpy.QtWidgets import QFileDialog, QLabel, QScrollArea
 
 from napari_gradcam import words
 from napari_gradcam.progress import Progress
-from napari_gradcam.viewer.contract import Choice, Result, Tone
-from napari_gradcam.viewer.dock import Dock
+from napari_gradcam.viewer.contract import ChannelRow, Choice, Result, Tone
+from napari_gradcam.viewer.dock import SCAN_TIP, Dock
 from napari_gradcam.viewer.look import Look
 from napari_gradcam.volumes.orientation import Plane
 
@@ -46,7 +46,14 @@ def heard(dock: Dock) -> list[tuple[str, Any]]:
 
 def test_showing_state_sends_nothing(dock: Dock, heard: list[Any]) -> None:
     choices = [Choice("one", "1"), Choice("two", "2")]
-    for fill in (dock.set_scans, dock.set_models, dock.set_classes, dock.set_layers, dock.set_methods):
+    for fill in (
+        dock.set_scans,
+        dock.set_models,
+        dock.set_classes,
+        dock.set_layers,
+        dock.set_methods,
+        dock.set_devices,
+    ):
         fill(choices, "2")
     dock.set_look(Look(opacity=0.1, threshold=0.9, colormap="bop blue", fixed_top=3.0, bands=True))
     dock.set_plane(Plane.CORONAL)
@@ -59,9 +66,16 @@ def test_showing_state_sends_nothing(dock: Dock, heard: list[Any]) -> None:
 
 def test_what_the_person_does_is_sent(dock: Dock, heard: list[Any], qtbot: Any) -> None:
     choices = [Choice("one", "1"), Choice("two", "2")]
-    for fill in (dock.set_scans, dock.set_models, dock.set_classes, dock.set_layers, dock.set_methods):
+    for fill in (
+        dock.set_scans,
+        dock.set_models,
+        dock.set_classes,
+        dock.set_layers,
+        dock.set_methods,
+        dock.set_devices,
+    ):
         fill(choices, "1")
-    for box in (dock.scan, dock.model, dock.target, dock.layer, dock.method):
+    for box in (dock.scan, dock.model, dock.target, dock.layer, dock.method, dock.device):
         qtbot.keyClick(box.native, Qt.Key.Key_Down)
     qtbot.mouseClick(dock.explain.native, Qt.MouseButton.LeftButton)
     qtbot.mouseClick(dock.planes.buttons[Plane.SAGITTAL], Qt.MouseButton.LeftButton)
@@ -71,21 +85,22 @@ def test_what_the_person_does_is_sent(dock: Dock, heard: list[Any], qtbot: Any) 
         ("class_picked", "2"),
         ("layer_picked", "2"),
         ("method_picked", "2"),
+        ("device_picked", "2"),
         ("explain_pressed", None),
         ("plane_picked", Plane.SAGITTAL),
     ]
 
 
-def test_a_model_can_be_opened_as_a_folder_or_a_zip(
+def test_a_model_can_be_opened_as_a_folder_or_a_file(
     dock: Dock, heard: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_, **__: "/models/one")
-    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_, **__: ("/models/two.zip", ""))
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_, **__: ("/models/two.yaml", ""))
     dock.folder.native.click()
-    dock.zip.native.click()
+    dock.file.native.click()
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_, **__: "")
     dock.folder.native.click()
-    assert heard == [("model_opened", Path("/models/one")), ("model_opened", Path("/models/two.zip"))]
+    assert heard == [("model_opened", Path("/models/one")), ("model_opened", Path("/models/two.yaml"))]
 
 
 def test_every_display_control_sends_the_whole_look(dock: Dock, heard: list[Any]) -> None:
@@ -141,7 +156,14 @@ def test_the_purpose_is_in_sight_before_and_after_a_run(dock: Dock) -> None:
 
 
 def test_long_names_and_sentences_fit_in_400_pixels(dock: Dock, qtbot: Any) -> None:
-    for fill in (dock.set_scans, dock.set_models, dock.set_classes, dock.set_layers, dock.set_methods):
+    for fill in (
+        dock.set_scans,
+        dock.set_models,
+        dock.set_classes,
+        dock.set_layers,
+        dock.set_methods,
+        dock.set_devices,
+    ):
         fill([Choice(LONG, "1")], "1")
     dock.say(LONG, Tone.ERROR)
     long_result = Result({LONG: "0.5", "b": "0.5"}, LONG, (("Class", LONG),), (LONG,), 1.0, 1.0)
@@ -152,3 +174,57 @@ def test_long_names_and_sentences_fit_in_400_pixels(dock: Dock, qtbot: Any) -> N
     assert area.width() <= 400
     for label in (dock.sentences, dock.message):
         assert label.height() >= label.heightForWidth(label.width())
+
+
+def test_further_channels_have_a_list_each_that_comes_and_goes(dock: Dock, heard: list[Any], qtbot: Any) -> None:
+    choices = (Choice("choose a layer…", ""), Choice("t1", "1"), Choice("t2", "2"))
+    dock.set_channels("T1", [ChannelRow("T2", choices, ""), ChannelRow(LONG, choices, "1")])
+    assert [box.value for box in dock.channels] == ["", "1"]
+    assert "T1" in dock.scan.native.toolTip()
+    assert heard == []
+    dock.channels[0].value = "2"
+    assert heard == [("channel_picked", 0)]
+    qtbot.wait(20)
+    assert dock.width() == 400
+    tops = [box.native.mapTo(dock, box.native.rect().topLeft()).y() for box in (dock.scan, *dock.channels, dock.model)]
+    assert tops == sorted(set(tops))
+    dock.set_channels("", [])
+    assert dock.channels == []
+    assert dock.scan.native.toolTip() == SCAN_TIP
+
+
+def test_the_plane_of_the_slices_is_in_sight_only_where_there_is_a_choice(dock: Dock, heard: list[Any]) -> None:
+    dock.set_slicings([], "")
+    assert not dock.slicing.native.isVisible()
+    dock.set_slicings([Choice("default: axial", ""), Choice("coronal", "coronal")], "")
+    assert dock.slicing.native.isVisible()
+    dock.slicing.value = "coronal"
+    assert heard == [("slicing_picked", "coronal")]
+
+
+def test_a_picture_has_no_planes_to_be_shown_in(dock: Dock) -> None:
+    dock.set_plane(None, choosable=False)
+    assert not dock.planes.isEnabled()
+    dock.set_plane(Plane.AXIAL)
+    assert dock.planes.isEnabled()
+
+
+def test_names_from_files_are_no_markup(dock: Dock) -> None:
+    named = "<img src='file:///x'>"
+    dock.set_classes([Choice(named, "1")], "1")
+    dock.set_channels("", [ChannelRow(named, (), "")])
+    tips = [dock.target.native.itemData(0, Qt.ItemDataRole.ToolTipRole)]
+    tips += [label.toolTip() for label in dock.findChildren(QLabel) if "img" in label.toolTip()]
+    tips.append(dock.channels[0].native.toolTip())
+    assert len(tips) == 3
+    assert not any("<img" in tip for tip in tips)
+
+
+def test_what_the_model_says_comes_into_sight_when_it_is_opened(dock: Dock, qtbot: Any) -> None:
+    dock.set_result(RESULT)
+    dock.set_about([("name", "x"), *((f"{n}", "word " * 60) for n in range(4))])
+    dock.resize(400, 600)
+    qtbot.wait(20)
+    qtbot.mouseClick(dock.about.title, Qt.MouseButton.LeftButton)
+    area = dock.findChild(QScrollArea)
+    qtbot.waitUntil(lambda: 0 <= dock.about.mapTo(area, dock.about.rect().topLeft()).y() < 300)

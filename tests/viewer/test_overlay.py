@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from napari.components import ViewerModel
 
-from napari_gradcam.viewer.layers import heat_data
+from napari_gradcam.viewer.layers import heat_data, read_layer
+from napari_gradcam.viewer.letters import letters_in_sight
 from napari_gradcam.viewer.look import Look
 from napari_gradcam.viewer.overlay import HeatMapOverlay
+from napari_gradcam.viewer.planes import go_to, plane_in_sight
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -117,3 +120,22 @@ def test_bands_take_the_heat_map_s_place_and_keep_the_selection(stage: Stage) ->
     stage.overlay.restyle(Look())
     assert (heat.visible, bands.visible) == (True, False)
     assert len(stage.viewer.layers) == 3
+
+
+def test_a_map_lies_on_a_picture_pixel_by_pixel(make_explanation: Callable[..., Any]) -> None:
+    viewer = ViewerModel()
+    picture = viewer.add_image(np.zeros((40, 60, 3), np.uint8), scale=(2, 2), translate=(5, 7), name="road")
+    assert picture.rgb
+    overlay = HeatMapOverlay(viewer, picture, lambda look: None)
+    volume = read_layer(picture)
+    explanation = make_explanation(volume, hottest=(0, 30, 12))
+    overlay.show(explanation, Look(bands=True))
+    for layer in (overlay.heat, overlay.bands):
+        assert layer.data.shape == (40, 60)
+        assert np.argwhere(layer.data == layer.data.max()).tolist() == [[30, 12]]
+        np.testing.assert_array_equal(layer.extent.world, picture.extent.world)
+        np.testing.assert_array_equal(layer.data_to_world((30, 12)), (65, 31))
+    go_to(viewer, picture, explanation.peak.index)
+    assert viewer.dims.ndim == 2
+    assert letters_in_sight(viewer) is None
+    assert plane_in_sight(viewer) is None

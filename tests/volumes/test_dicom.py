@@ -14,7 +14,7 @@ from nibabel.eulerangles import euler2mat
 from pydicom import dcmread
 from pydicom.uid import ExplicitVRLittleEndian, RLELossless, generate_uid
 
-from napari_gradcam import GradCamError, read_volume
+from napari_gradcam import GradCamError, read_volume, words
 from napari_gradcam.volumes.reading import find_scans
 
 EVENLY = [(-10, -20, 5 * k) for k in range(5)]
@@ -229,7 +229,14 @@ def test_an_x_ray_has_no_place_in_the_patient(series, stored):
 
 def test_a_picture_without_any_spacing_says_so(series, stored):
     path = series.slice(stored[0], None, ImageOrientationPatient=None, PixelSpacing=None)
-    assert any("in pixels, not mm" in notice for notice in read_volume(path).notices)
+    volume = read_volume(path)
+    assert any("in pixels, not mm" in notice for notice in volume.notices)
+    assert volume.unit == "pixels"
+    (scan,) = find_scans(path).scans
+    told = dict(words.facts(scan))
+    assert (scan.unit, "spacing" in told, told["orientation"]) == ("pixels", False, "unknown")
+    rows, columns = stored[0].shape
+    assert words.extent(volume) == f"{columns} × {rows} pixels"
 
 
 def test_numbers_beyond_bits_stored_are_not_pixels(series):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_gradcam.volumes.dicom.slices import Slice
+    from napari_gradcam.volumes.volume import Unit
 
 ORIENTATION_TOLERANCE = 1e-3
 """Largest difference between the direction cosines of slices of one stack: 0.06°."""
@@ -69,6 +70,8 @@ class Stack:
         Of slices on an even grid that they do not have themselves: for each slice of the volume the two that it is
         interpolated between, by their ranks in `slices`, and the share of the second. None where the slices stand
         as they are.
+    unit
+        What lengths are measured in: ``"pixels"`` of a picture that does not say its size.
     """
 
     slices: tuple[Slice, ...]
@@ -77,6 +80,7 @@ class Stack:
     placed: bool
     tilt: float = 0.0
     mixture: tuple[tuple[int, int, float], ...] | None = None
+    unit: Unit = "mm"
 
     @property
     def depth(self) -> int:
@@ -160,7 +164,7 @@ def _unplaced(one: Slice) -> Stack:
     )
     # Identity in LPS+ is what the display grid shows unturned and unflipped in its axial plane.
     affine = LPS_TO_RAS @ np.diag([columns, rows, one.thickness or 1.0, 1.0])
-    return Stack((one,), affine, tuple(notices), placed=False)
+    return Stack((one,), affine, tuple(notices), placed=False, unit="pixels" if spacing is None else "mm")
 
 
 def _series(slices: Sequence[Slice], label: str, resample: bool) -> Stack:

@@ -231,6 +231,7 @@ def _scan(pile: Pile, name: str, label: str, series: Series, aside: str, notices
         series=series,
         aside=aside,
         notices=(*_grid_notices(stacked, series.position), *notices),
+        unit=stacked.unit,
     )
 
 
@@ -263,6 +264,7 @@ class _Reader:
             notices=(*_grid_notices(stacked, self.position), *voxels.notices, *self.notices),
             in_patient_space=stacked.placed,
             color=voxels.color,
+            unit=stacked.unit,
         )
 
 
