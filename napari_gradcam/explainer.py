@@ -207,6 +207,7 @@ def _explanation(
             plane=way.plane,
             slice_scores=None if way.slice_axis is None else reading.probabilities.astype(np.float32),
             slice_axis=way.slice_axis,
+            slice_indices=way.slice_indices,
             in_patient_space=volume.in_patient_space,
             unit=volume.unit,
             signed=request.signed,

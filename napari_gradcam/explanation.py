@@ -80,6 +80,8 @@ class Explanation:
         axis.
     slice_axis
         For a 2D classifier, the axis of the native grid that the slices were cut along.
+    slice_indices
+        For a 2D classifier, where each slice stands along it, in the order of `slice_scores`.
     in_patient_space
         Whether the scan says where in the patient it lies; else positions are those of a convention for the screen, and
         none may be told.
@@ -112,6 +114,7 @@ class Explanation:
     plane: str = ""
     slice_scores: NDArray[np.float32] | None = None
     slice_axis: int | None = None
+    slice_indices: range | None = None
     in_patient_space: bool = True
     unit: Unit = "mm"
     signed: bool = False

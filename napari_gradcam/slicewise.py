@@ -41,6 +41,7 @@ class Slicewise:
         self.plane = self._slices.plane
         self.name, self.count = channels.volume.name, len(self._slices)
         self.slice_axis: int | None = self._slices.native_axis
+        self.slice_indices: range | None = self._slices.native_indices
         self.parts = "slices" if self.count > 1 else "slice" if self.plane else "picture"
         self.preparing = f"Preparing the {self.parts}"
         self.running = f"Running the network on {self.plane} slices" if self.plane else "Running the network"

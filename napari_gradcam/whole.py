@@ -27,6 +27,7 @@ class Whole:
     plane = ""
     parts = "scan"
     slice_axis: int | None = None
+    slice_indices: range | None = None
     chosen = ""
     count = 1
     preparing = "Preparing the scan"

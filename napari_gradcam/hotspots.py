@@ -1,0 +1,118 @@
+"""Hot spots: the connected parts of a heat map above a threshold, ranked by the evidence they hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from nibabel.affines import apply_affine
+from scipy import ndimage
+
+from napari_gradcam.explanation import Peak
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_gradcam.explanation import Explanation
+
+MOST = 50
+"""So many hot spots are listed at most: a map that falls into more places none."""
+
+_TOUCHING = np.ones((3, 3, 3), dtype=bool)
+"""Voxels that share a corner belong together."""
+
+_MM3_PER_ML = 1000.0
+
+
+@dataclass(frozen=True)
+class HotSpot:
+    """One connected part of a heat map.
+
+    Attributes
+    ----------
+    rank
+        From 1, by evidence.
+    peak
+        Its hottest voxel.
+    evidence
+        Sum of its raw heat over its voxels.
+    share
+        Its evidence as a share of all positive evidence in the map, 0 to 1; what lies below the threshold counts there.
+    voxels
+        How many voxels it has.
+    millilitres
+        Their volume; None where the scan does not say its size in mm.
+    """
+
+    rank: int
+    peak: Peak
+    evidence: float
+    share: float
+    voxels: int
+    millilitres: float | None
+
+
+def hot_spots(explanation: Explanation, at_least: float) -> tuple[HotSpot, ...]:
+    """Find the hot spots of a heat map.
+
+    Parameters
+    ----------
+    explanation
+        Its heat map on the native grid.
+    at_least
+        The raw heat a voxel must have to belong to a hot spot; it must be positive, else nothing is found.
+
+    Returns
+    -------
+    tuple of HotSpot
+        The one with the most evidence first, :data:`MOST` at most. Voxels that touch by a side, an edge or a corner
+        belong together.
+    """
+    heat = explanation.heatmap
+    box = _box(heat, at_least) if at_least > 0 else None
+    if box is None:
+        return ()
+    inside = heat[box]
+    labels, count = ndimage.label(inside >= np.float32(at_least), structure=_TOUCHING)
+    voxels = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+    evidence = np.bincount(labels.ravel(), weights=inside.ravel(), minlength=count + 1)[1:]
+    ranked = np.argsort(-evidence, kind="stable")[:MOST]
+    peaks = ndimage.maximum_position(inside, labels, ranked + 1)
+    total = positive_evidence(heat)
+    voxel = abs(float(np.linalg.det(explanation.affine[:3, :3]))) / _MM3_PER_ML
+    found = []
+    for rank, (number, at) in enumerate(zip(ranked, peaks, strict=True), start=1):
+        i, j, k = (int(n) + part.start for n, part in zip(at, box, strict=True))
+        x, y, z = (float(mm) for mm in apply_affine(explanation.affine, (i, j, k)))
+        found.append(
+            HotSpot(
+                rank,
+                Peak((i, j, k), (x, y, z), float(heat[i, j, k])),
+                float(evidence[number]),
+                float(evidence[number]) / total,
+                int(voxels[number]),
+                int(voxels[number]) * voxel if explanation.unit == "mm" else None,
+            )
+        )
+    return tuple(found)
+
+
+def positive_evidence(heat: NDArray[np.float32]) -> float:
+    """Add up the positive values of a map."""
+    return float(np.sum(heat, where=heat > 0, dtype=np.float64))
+
+
+def _box(heat: NDArray[np.float32], at_least: float) -> tuple[slice, slice, slice] | None:
+    """Give the smallest box that holds all that is hot enough; None where nothing is."""
+    hottest = heat.max(axis=2)
+    # From two projections rather than from a mask of the whole volume: the heat is in a small part of it.
+    along_k = heat.max(axis=(0, 1)) >= np.float32(at_least)
+    sides = []
+    for hot in ((hottest >= at_least).any(axis=1), (hottest >= at_least).any(axis=0), along_k):
+        found = np.flatnonzero(hot)
+        if len(found) == 0:
+            return None
+        sides.append(slice(int(found[0]), int(found[-1]) + 1))
+    i, j, k = sides
+    return i, j, k
