@@ -159,7 +159,10 @@ def _classifier(source: Source, what: Plan, network: nn.Module, notices: tuple[s
         # A sigmoid for one logit, which decides between two classes; otherwise classes are taken to exclude one
         # another.
         activation = "sigmoid" if outputs == 1 else "softmax"
-        notices += (f"The bundle names no activation: {activation} was assumed for the probabilities.",)
+        why = "The bundle names no activation"
+        if what.own_step:
+            why = f"The bundle's postprocessing has “{what.own_step}”, which is not run and may be its activation"
+        notices += (f"{why}: {activation} was assumed for the probabilities.",)
     return Classifier(
         network=network,
         preprocess=_preprocessing(source.config, what),

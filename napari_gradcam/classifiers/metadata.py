@@ -12,13 +12,18 @@ from napari_gradcam.errors import GradCamError
 from napari_gradcam.volumes.wording import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 LARGEST_INPUT = 1 << 31
 """Bytes of one input of a network; a scan of 512 × 512 × 1024 has half of it."""
 
 _CLASS_KEYS = ("channel_def", "class_names", "classes", "class_def", "labels", "label_def", "label_names")
 """Where bundles name their classes."""
+
+_DEEPEST = 5
+"""So deep in the metadata class names are looked for."""
+
+_INPUTS = ("inputs", "input")
 
 _LARGEST_VALUE = 1e30
 """No scan has larger values; whole numbers of JSON have any length."""
@@ -113,10 +118,11 @@ class Metadata:
     def class_names(self, outputs: int) -> tuple[str, ...]:
         """Names of the classes in the order of their numbers; empty where there are none, or not one for each output.
 
-        They stand in ``channel_def`` of the output or, in bundles of their makers' own taste, elsewhere. One output
-        with one name decides between that class and its absence.
+        They stand in ``channel_def`` of the output or, in bundles of their makers' own taste, elsewhere; never in
+        what describes the input, whose channels may be as many. One output with one name decides between that class
+        and its absence.
         """
-        places = (self._output, self._outputs, self._content)
+        places = (self._output, self._outputs, *_within(self._content))
         every = [_numbered(place.get(key)) for place in places for key in _CLASS_KEYS]
         names = next((names for names in every if len(names) == outputs or (outputs, len(names)) == (1, 2)), ())
         return (f"no {names[0]}", names[0]) if len(names) == 1 else names
@@ -189,6 +195,16 @@ class Metadata:
         return SliceRule(plane, aggregation, tuple(class_names).index(positive), top)
 
 
+def _within(content: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Give the metadata and the mappings in it that do not describe an input, the outermost first."""
+    level = [content]
+    for _ in range(_DEEPEST):
+        yield from level
+        level = [
+            value for outer in level for key, value in outer.items() if isinstance(value, dict) and key not in _INPUTS
+        ]
+
+
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
@@ -209,7 +225,10 @@ def lines_of(text: str) -> str:
 
 
 def _numbered(value: Any) -> tuple[str, ...]:
-    """Read names in the order of their numbers: ``{"0": name}``, ``{name: 0}`` or a list; empty of anything else."""
+    """Read names in the order of their numbers: ``{"0": name}``, ``{name: 0}`` or a list; empty of anything else.
+
+    Numbers may begin with 1, where there is one for each name.
+    """
     if isinstance(value, list):
         names = tuple(map(_text, value))
     else:
@@ -217,7 +236,8 @@ def _numbered(value: Any) -> tuple[str, ...]:
         if all(isinstance(number, int) for _, number in pairs):
             pairs = [(number, name) for name, number in pairs]
         by_number = {str(number): _text(name) for number, name in pairs}
-        names = tuple(by_number.get(str(number), "") for number in range(len(pairs)))
+        first = 0 if "0" in by_number else 1
+        names = tuple(by_number.get(str(number), "") for number in range(first, first + len(pairs)))
     return names if all(names) and len(set(names)) == len(names) else ()
 
 

@@ -44,6 +44,9 @@ _LOADERS = ("LoadImage", "SaveImage")
 _CHANNEL_FIRST = re.compile(r"EnsureChannelFirst(d|D|Dict)?|AddChannel(d|D|Dict)?|AsChannelFirst(d|D|Dict)?")
 
 
+_MONAI_TRANSFORM = re.compile(r"(monai\.transforms\.(\w+\.)*)?\w+")
+_PREDICTION = "pred"
+
 _MONAI_INFERER = re.compile(r"(monai\.inferers\.(\w+\.)?)?\w+Inferer(Adapt)?")
 EXPLAINED = ("SimpleInferer", "SlidingWindowInferer", "SlidingWindowInfererAdapt")
 """Inferers whose answers have a map."""
@@ -73,6 +76,9 @@ class Plan:
         How the network is run; None where the bundle does not say.
     activation
         From scores to probabilities, as the postprocessing has it; None where it does not.
+    own_step
+        A step of the postprocessing that may be an activation and cannot be read as one, by name; empty where the
+        activation is known, or there is no such step.
     image_key
         What the image is called in the preprocessing's dictionaries.
     rows_first
@@ -84,6 +90,7 @@ class Plan:
     left_out: tuple[tuple[str, str], ...]
     inferer: Step | None
     activation: Activation | None
+    own_step: str
     image_key: str
     rows_first: bool
 
@@ -122,7 +129,7 @@ def plan(config: Reader, label: str) -> Plan:
         tuple(steps),
         tuple(left_out),
         None if inferer is None else Step("inferer", inferer, _name(inferer)),
-        _activation(config),
+        *_activation(config),
         image,
         rows_first,
     )
@@ -260,19 +267,40 @@ def _only(node: dict[str, Any], keys: list[str], image: str) -> dict[str, Any]:
     return {**one, "keys": [image]}
 
 
-def _activation(config: Reader) -> Activation | None:
-    """Read the activation from the postprocessing, where ``Activationsd`` names it."""
+def _activation(config: Reader) -> tuple[Activation | None, str]:
+    """Read the activation from the postprocessing; with the name of a step that may be one, where none can be read."""
     try:
         steps = list(_transforms(config, "postprocessing", ""))
     except GradCamError:
-        return None  # it is not run
+        return None, ""  # it is not run
+    unread = ""
     for step in steps:
-        if step.name.startswith("Activations"):
+        if not isinstance(step.node, dict):
+            unread = unread or shortened(step.node)
+        elif _value(config, step, "_disabled_") in (True, "True", "true"):
+            continue
+        elif step.name.startswith("Activations"):
             for activation in get_args(Activation):
-                value = step.node.get(activation)
-                if value is True or (isinstance(value, list) and value and value[0] is True):
-                    return cast("Activation", activation)
-    return None
+                if _value(config, step, activation) is True:
+                    return cast("Activation", activation), ""
+            asked = [step.node[name] for name in (*get_args(Activation), "other") if name in step.node]
+            unread = unread or (step.name if any(value not in (None, False, []) for value in asked) else "")
+        elif not _MONAI_TRANSFORM.fullmatch(_target(step.node)) or step.name.startswith("Lambda"):
+            unread = unread or step.name
+    return None, unread
+
+
+def _value(config: Reader, step: Step, name: str) -> Any:
+    """Read an argument of a postprocessing step; of a list of one for each key, the prediction's. None if it cannot."""
+    try:
+        value = config.build_node(step.node.get(name), f"{step.key}::{name}")
+    except GradCamError:
+        return None
+    if not isinstance(value, list | tuple):
+        return value
+    keys = _keys(config, step) or []
+    at = keys.index(_PREDICTION) if _PREDICTION in keys else 0
+    return value[at] if at < len(value) else None
 
 
 def not_explained(label: str, name: str) -> GradCamError:

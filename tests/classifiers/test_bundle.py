@@ -85,6 +85,59 @@ def test_an_activation_that_is_not_named_is_assumed_and_said(write_bundle: Write
     assert any("softmax was assumed" in notice for notice in classifier.notices)
 
 
+@pytest.mark.parametrize(
+    ("steps", "more"),
+    [
+        ([{"_target_": "Activationsd", "keys": "pred", "sigmoid": "@sg"}], {"sg": True}),
+        ([{"_target_": "Activationsd", "keys": "pred", "sigmoid": "$True"}], {}),
+        ([{"_target_": "Activationsd", "keys": ["label", "pred"], "sigmoid": [False, True]}], {}),
+        ([{"_target_": "Activationsd", "keys": ["pred", "label"], "sigmoid": [True, False]}], {}),
+        (
+            [
+                {"_target_": "Activationsd", "keys": "pred", "softmax": True, "_disabled_": True},
+                {"_target_": "Activationsd", "keys": "pred", "sigmoid": True},
+            ],
+            {},
+        ),
+        (
+            [
+                {"_target_": "Activationsd", "keys": "pred", "softmax": True, "_disabled_": "$not @keep"},
+                {"_target_": "monai.transforms.Activations", "sigmoid": True},
+            ],
+            {"keep": False},
+        ),
+    ],
+)
+def test_the_activation_is_read_as_monai_would(write_bundle: WriteBundle, steps: list[Any], more: Content) -> None:
+    def change(inference: Content, _metadata: Content) -> None:
+        inference["postprocessing"]["transforms"] = steps
+        inference.update(more)
+
+    classifier = load_classifier(write_bundle(change))
+    assert classifier.head.activation == "sigmoid"
+    assert not any("assumed" in notice for notice in classifier.notices)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"_target_": "Activationsd", "keys": "pred", "other": "$torch.sigmoid"},
+        {"_target_": "Activationsd", "keys": "pred", "sigmoid": "$open('x')"},
+        {"_target_": "Lambdad", "keys": "pred", "func": "$lambda x: torch.sigmoid(x)"},
+        {"_target_": "scripts.post.Sigmoid"},
+        "$scripts.post.sigmoid()",
+    ],
+)
+def test_a_step_that_may_be_the_activation_is_not_called_none(write_bundle: WriteBundle, step: Any) -> None:
+    def change(inference: Content, _metadata: Content) -> None:
+        inference["postprocessing"]["transforms"] = [step]
+
+    classifier = load_classifier(write_bundle(change))
+    assert classifier.head.activation == "softmax"
+    (told,) = (notice for notice in classifier.notices if "assumed" in notice)
+    assert "not run and may be its activation" in told
+
+
 def test_multi_label_bundles_give_independent_probabilities(write_bundle: WriteBundle) -> None:
     def change(inference: Content, _metadata: Content) -> None:
         inference["postprocessing"]["transforms"][0] = {"_target_": "Activationsd", "keys": "pred", "sigmoid": True}
@@ -92,6 +145,34 @@ def test_multi_label_bundles_give_independent_probabilities(write_bundle: WriteB
     explanation = explain(VOLUME, load_classifier(write_bundle(change)))
     for name, logit in explanation.logits.items():
         assert explanation.scores[name] == pytest.approx(1 / (1 + np.exp(-logit)), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "change_of",
+    [
+        lambda metadata: metadata["network_data_format"].update(class_names=["dry", "wet"]),
+        lambda metadata: metadata.update(makers={"notes": {"labels": {"0": "dry", "1": "wet"}}}),
+        lambda metadata: metadata["network_data_format"].update(
+            outputs={"pred": {"num_channels": 2, "channel_def": {"1": "dry", "2": "wet"}}}
+        ),
+    ],
+)
+def test_class_names_anywhere_in_the_metadata_are_found(
+    write_bundle: WriteBundle, change_of: Callable[[Content], None]
+) -> None:
+    def change(_inference: Content, metadata: Content) -> None:
+        metadata["network_data_format"]["outputs"] = {"pred": {"num_channels": 2}}
+        change_of(metadata)
+
+    assert load_classifier(write_bundle(change)).class_names == ("dry", "wet")
+
+
+def test_the_names_of_the_channels_are_not_taken_for_classes(write_bundle: WriteBundle) -> None:
+    def change(_inference: Content, metadata: Content) -> None:
+        metadata["network_data_format"]["outputs"] = {"pred": {"num_channels": 2}}
+        metadata["network_data_format"]["inputs"]["other"] = {"channel_def": {"0": "T1", "1": "T2"}}
+
+    assert load_classifier(write_bundle(change)).class_names == ("class 0", "class 1")
 
 
 def test_classes_without_names_are_numbered_and_that_is_said(write_bundle: WriteBundle) -> None:
