@@ -15,9 +15,18 @@ _LONGEST_NUMBER = 64
 _MOST_MERGED, _MOST_KEYS = 16, 10_000
 """Mappings that are merged into one, and keys that it may have then: merges of merges multiply."""
 
+_DEEPEST = 100
+"""Brackets within brackets; PyYAML looks through all that are open at each further one."""
+
 
 class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader, which makes plain values only, with bounds."""
+
+    def fetch_flow_collection_start(self, token: Any) -> None:
+        """Open a bracket."""
+        if self.flow_level >= _DEEPEST:
+            raise yaml.scanner.ScannerError(None, None, "it is nested too deeply", self.get_mark())
+        super().fetch_flow_collection_start(token)
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         """Merge what a mapping names with ``<<``."""
