@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from napari_gradcam.cam.layout import Layout, find_layout
+from napari_gradcam.cam.layout import Layout, adds_border, find_layout
 from napari_gradcam.cam.memory import refuse_what_does_not_fit
 from napari_gradcam.cam.tape import Tape
 from napari_gradcam.errors import GradCamError
@@ -223,6 +223,11 @@ class _Cuts:
 
     def _cut(self, name: str, module: nn.Module, arguments: tuple[Any, ...], output: Any) -> Tensor:
         layout = find_layout(self._root, name, module, output, self._inputs)
+        if adds_border(module, arguments, output):
+            raise GradCamError(
+                f"The layer “{name}” puts a border around what it reads, so that its cells do not lie where those of "
+                "the input do; choose the layer before or after it."
+            )
         # Only of several layers does a later one hang on an earlier one; alone, the last run of a layer is a new leaf.
         kept: Tensor = output if output.requires_grad and len(self._modules) > 1 else output.detach()
         aliases = [argument for argument in arguments if _same_memory(output, argument)]

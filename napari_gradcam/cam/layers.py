@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 import torch
 from torch import Tensor, nn
 
 from napari_gradcam.cam.capture import find_layer
 from napari_gradcam.cam.engine import output_scores
-from napari_gradcam.cam.layout import CONVOLUTIONS, Layout, find_layout
+from napari_gradcam.cam.layout import CONVOLUTIONS, Layout, adds_border, find_layout
 from napari_gradcam.cam.memory import is_out_of_memory, refuse_what_does_not_fit
 from napari_gradcam.cam.running import evaluation_mode
 from napari_gradcam.cam.tape import Tape
@@ -141,7 +142,9 @@ class _Seen:
         self.calls: dict[str, int] = {}
         self.layouts: dict[str, Layout | str] = {}
         self.channels: dict[str, int] = {}
+        self.bordered: set[str] = set()
         self.asked: list[Tensor] = []
+        self._borders: list[ref[Tensor]] = []
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -172,10 +175,12 @@ class _Seen:
             return LayerInfo(name, kind, 0, (), calls, layout)
         cell = tuple(side / cells for side, cells in zip(self.shape[2:], layout.grid, strict=True))
         problem = "Its grid is a single cell, which has no place." if prod(layout.grid) == 1 else None
+        if name in self.bordered:
+            problem = "Its grid has a border around that of the input, so its cells cannot be placed."
         warning = None if problem or is_fine(layout.grid, self.shape[2:]) else _coarse(cell, "input voxels")
         return LayerInfo(name, kind, self.channels[name], layout.grid, calls, problem, warning, cell=cell)
 
-    def _note(self, name: str, module: nn.Module, _arguments: Any, output: Any) -> None:
+    def _note(self, name: str, module: nn.Module, arguments: Any, output: Any) -> None:
         if name in self.calls:
             self.order.remove(name)
         self.order.append(name)
@@ -186,6 +191,20 @@ class _Seen:
         except GradCamError as error:
             told = str(error)
             self.layouts[name] = told if told.startswith("It cannot") else "It gives no feature maps."
+        if isinstance(output, Tensor) and (
+            adds_border(module, arguments, output) or self._has_border(output) or self._keeps_border(arguments, output)
+        ):
+            self.bordered.add(name)
+            self._borders.append(ref(output))
+
+    def _has_border(self, tensor: Any) -> bool:
+        # Not kept alive for that: one feature map may be a large share of the memory.
+        return any(border() is tensor for border in self._borders)
+
+    def _keeps_border(self, arguments: Any, output: Tensor) -> bool:
+        """Tell whether a layer read a grid with a border and gave one of the same size, as an activation does."""
+        read = arguments[0] if arguments else None
+        return isinstance(read, Tensor) and read.shape[2:] == output.shape[2:] and self._has_border(read)
 
 
 def on_scan(layers: Sequence[LayerInfo], voxel_mm: Sequence[float]) -> tuple[LayerInfo, ...]:

@@ -29,6 +29,13 @@ _CHANNELS_FIRST = (
     nn.modules.pooling._AdaptiveMaxPoolNd,
 )
 _CHANNELS_LAST = (nn.LayerNorm, nn.Linear)
+_POOLS = _CHANNELS_FIRST[-4:]
+_PADS = (
+    nn.modules.padding._ConstantPadNd,
+    nn.modules.padding._ReflectionPadNd,
+    nn.modules.padding._ReplicationPadNd,
+    nn.modules.padding._CircularPadNd,
+)
 
 
 @dataclass(frozen=True)
@@ -91,6 +98,25 @@ def find_layout(network: nn.Module, name: str, module: nn.Module, output: Any, i
     raise GradCamError(
         f"The layer “{name}” gives no feature maps ({_described(output)}); choose a convolutional layer."
     )
+
+
+def adds_border(module: nn.Module, arguments: Sequence[Any], output: Any) -> bool:
+    """Tell whether a layer puts a border around what it reads, or cuts one off.
+
+    A cell of any other layer is an even share of the input, which is how maps are placed. With a border of zeros around
+    a grid of 2 × 2, four cells in the middle would be taken for the sixteen of the whole input. A layer without weights
+    of its own that adds cells, but not a whole multiple of those it reads, is taken for one too; enlarging is even.
+    """
+    if isinstance(module, _PADS):
+        return any(module.padding)
+    read = arguments[0] if arguments else None
+    if isinstance(module, (*_POOLS, nn.Upsample)) or any(True for _ in (*module.children(), *module.parameters())):
+        return False
+    if not (isinstance(read, Tensor) and isinstance(output, Tensor) and read.ndim == output.ndim):
+        return False
+    sides = list(zip(read.shape[2:], output.shape[2:], strict=True))
+    grown = read.shape[:2] == output.shape[:2] and all(new >= old for old, new in sides)
+    return grown and any(new % old for old, new in sides)
 
 
 def _of_grid(

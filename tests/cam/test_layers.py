@@ -7,7 +7,7 @@ import torch
 from monai.networks.nets import Classifier, DenseNet, DenseNet121, EfficientNetBN, SEResNet50, resnet18
 from torch import nn
 
-from napari_gradcam.cam import on_scan, recommended, survey
+from napari_gradcam.cam import class_activation_map, on_scan, recommended, survey
 from napari_gradcam.classifiers.scores import Head
 from napari_gradcam.errors import GradCamError
 
@@ -246,3 +246,63 @@ def test_tokens_reach_the_scores_of_any_head(scores: int, ends_in_softmax: bool)
     layers = survey(PooledTokens(scores, ends_in_softmax), (1, 16, 16), head.class_scores)
     assert recommended(layers).name == "block"
     assert next(layer for layer in layers if layer.name == "block").problem is None
+
+
+# Layers whose cells are not even shares of the input
+
+
+@pytest.mark.parametrize(("dims", "side"), [(2, 64), (2, 96), (2, 112), (3, 96)])
+def test_the_recommended_layer_of_an_efficientnet_never_has_a_border(dims: int, side: int) -> None:
+    """Its convolutions are padded by layers of their own, of which the last makes 4 cells a side of 2 or 3."""
+    network = EfficientNetBN("efficientnet-b0", spatial_dims=dims, in_channels=1, num_classes=2, pretrained=False)
+    layers = survey(network, (1, *(side,) * dims))
+    best = recommended(layers)
+    assert all(size == side / cells for size, cells in zip(best.cell, best.grid, strict=True))
+    assert not best.kind.endswith("Pad2d")
+    assert (side // best.grid[0]) in (8, 16, 32)  # the strides of its stages
+    padded = [layer for layer in layers if layer.name.endswith("_padding") and layer.kind.startswith("ConstantPad")]
+    assert padded
+    assert all(layer.problem and "border" in layer.problem for layer in padded)
+
+
+class Bordered(nn.Module):
+    """Four quarters of the input, a border around them, and a convolution that takes it off again."""
+
+    def __init__(self, pad: nn.Module) -> None:
+        super().__init__()
+        self.pool, self.pad, self.relu = nn.AvgPool2d(16), pad, nn.ReLU()
+        self.whole = nn.Sequential(self.pad)
+        self.conv, self.head = nn.Conv2d(1, 1, 3, bias=False), nn.Linear(1, 2)
+        nn.init.ones_(self.conv.weight)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.conv(self.relu(self.whole(self.pool(x)))).mean(dim=(2, 3)))
+
+
+class OwnPad(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.pad(x, (0, 1, 1, 1))
+
+
+PADS = [
+    nn.ConstantPad2d(1, 0.0), nn.ZeroPad2d((1, 0, 1, 1)), nn.ReflectionPad2d(1), nn.ReplicationPad2d(1),
+    nn.CircularPad2d(1), nn.ZeroPad2d((1, -1, 0, 2)), OwnPad(),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("pad", PADS, ids=lambda pad: type(pad).__name__)
+def test_layers_with_a_border_are_no_targets_until_it_is_taken_off(pad: nn.Module) -> None:
+    network = Bordered(pad)
+    layers = {layer.name: layer for layer in survey(network, (1, 64, 64))}
+    refused = {name for name, layer in layers.items() if layer.problem and "border" in layer.problem}
+    assert refused == {"pad", "whole", "relu"}
+    assert recommended(tuple(layers.values())).name in ("pool", "conv")
+    with pytest.raises(GradCamError, match="“pad” puts a border around what it reads"):
+        class_activation_map(network, torch.rand(1, 1, 64, 64), "pad", [0])
+
+
+@pytest.mark.parametrize("enlarge", [nn.Upsample(scale_factor=1.5), nn.PixelShuffle(2), nn.ZeroPad2d(0)])
+def test_layers_that_enlarge_evenly_or_add_nothing_stay_targets(enlarge: nn.Module) -> None:
+    network = nn.Sequential(nn.Conv2d(1, 4, 4, stride=4), enlarge, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    layers = survey(network, (1, 32, 32))
+    assert layers[1].problem is None
