@@ -21,7 +21,7 @@ from napari_gradcam.inference import Request
 from napari_gradcam.passes import Run
 from napari_gradcam.placing import fields_of
 from napari_gradcam.slicewise import Slicewise, check_plane
-from napari_gradcam.told import shortage_told, unable_told, windows_told
+from napari_gradcam.told import order_told, shortage_told, unable_told, windows_told
 from napari_gradcam.whole import Whole
 from napari_gradcam.worth import answer_notices, layer_notices, worth_notices
 
@@ -166,6 +166,7 @@ def _explanation(
     parts = "windows" if reading.tiling.count > 1 else way.parts
     read = (
         way.chosen,
+        order_told(volume, classifier),
         windows_told(reading, way.parts),
         verdict.told,
         shortage_told(reading.shortages, parts),

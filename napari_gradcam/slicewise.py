@@ -37,7 +37,7 @@ class Slicewise:
     def __init__(self, channels: Channels, classifier: Classifier, plane: str | None) -> None:
         self._channels, self._classifier = channels, classifier
         own = classifier.slice_rule.plane
-        self._slices = cut(channels, plane or own, rows_first=classifier.wants.rows_first)
+        self._slices = cut(channels, plane or own, rows_first=bool(classifier.wants.rows_first))
         self.plane = self._slices.plane
         self.name, self.count = channels.volume.name, len(self._slices)
         self.slice_axis: int | None = self._slices.native_axis

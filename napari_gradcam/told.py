@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from napari_gradcam.classifiers import Classifier
     from napari_gradcam.seen import Reading
+    from napari_gradcam.volumes import Volume
 
 
 def windows_told(reading: Reading, parts: str) -> str:
@@ -30,6 +32,18 @@ def windows_told(reading: Reading, parts: str) -> str:
         f"The network read {each} in {tiling.count} windows of {size} and judged each window for itself; scores and "
         f"map are put together from theirs, and {blended}."
     )
+
+
+def order_told(volume: Volume, classifier: Classifier) -> str:
+    """Say in which order a 2D network read what has no place in a patient; empty of a scan that has one.
+
+    Nothing shows whether that is the order it was trained in: of the wrong one it sees each picture transposed.
+    """
+    if volume.in_patient_space or classifier.spatial_dims != 2:
+        return ""
+    first = classifier.wants.rows_first
+    order = "row by row, as numpy and torchvision do" if first else "column by column, as MONAI loads them"
+    return f"The network reads pictures {order}; if it was trained otherwise, set rows_first."
 
 
 def shortage_told(shortages: Sequence[tuple[str, int]], parts: str) -> str:

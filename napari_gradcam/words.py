@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from napari_gradcam.explanation import METHODS
 from napari_gradcam.volumes.orientation import DisplayGrid, axis_letters, obliquity
+from napari_gradcam.volumes.persons import impersonal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,9 +73,13 @@ def cell(explanation: Explanation) -> str:
 
 
 def cell_lengths(explanation: Explanation) -> tuple[float, ...]:
-    """Give the edges of a cell of the map; of a picture, which has no depth, along its two axes."""
+    """Give the edges of a cell of the map; of a picture, which has no depth, width and height."""
     lengths = explanation.cell_size
-    return lengths[:2] if explanation.unit == "pixels" else lengths
+    if explanation.unit != "pixels":
+        return lengths
+    # The network may have read the picture row by row; its columns run along the first axis of space.
+    affine = explanation.coarse_affine.reshape(-1, 4, 4)[0]
+    return lengths[:2] if abs(affine[0, 0]) >= abs(affine[0, 1]) else lengths[1::-1]
 
 
 def extent(volume: Volume) -> str:
@@ -82,7 +87,8 @@ def extent(volume: Volume) -> str:
     if volume.unit == "pixels":
         _, rows, columns = DisplayGrid.of(volume).shape
         return f"{columns} × {rows} pixels"
-    return f"{' × '.join(map(str, volume.shape))} voxels of {size(volume.spacing)}"
+    voxels = "voxel" if volume.array.size == 1 else "voxels"
+    return f"{' × '.join(map(str, volume.shape))} {voxels} of {size(volume.spacing)}"
 
 
 def probability(value: float) -> str:
@@ -124,6 +130,7 @@ def about(classifier: Classifier) -> list[tuple[str, str]]:
     told += [("activation", activation), ("classes", several), ("layer", classifier.default_layer)]
     if classifier.spatial_dims == 2:
         told += [("slices", classifier.slice_rule.plane), ("aggregation", _aggregation(classifier))]
+        told.append(("pictures", f"read {'row by row' if wants.rows_first else 'column by column'}"))
     if classifier.windows is not None:
         told.append(("windows", _windows(classifier.windows)))
     told.append(("licence", classifier.licence))
@@ -159,7 +166,7 @@ def facts(scan: Scan, *, personal: bool = False) -> list[tuple[str, str]]:
     if scan.frames > 1:
         told.append(("frames", f"{scan.frames}, one after another"))
     if scan.shape is not None:
-        told.append(("grid", " × ".join(map(str, scan.shape)) + " voxels"))
+        told.append(("grid", " × ".join(map(str, scan.shape)) + (" voxel" if set(scan.shape) == {1} else " voxels")))
     if scan.affine is not None and scan.spacing is not None:
         if scan.unit == "mm":
             told.append(("spacing", " × ".join(f"{mm:.4g}" for mm in scan.spacing) + " mm"))
@@ -171,6 +178,13 @@ def facts(scan: Scan, *, personal: bool = False) -> list[tuple[str, str]]:
             told += [("obliquity", f"{obliquity(scan.affine):.1f}°"), ("first voxel", place(corner))]
         else:
             told.append(("orientation", "unknown"))
-    files = [path.name for path in scan.source]
-    told.append(("files", files[0] if len(files) == 1 else f"{len(files)}, {files[0]} to {files[-1]}"))
+    told.append(("files", _files(scan, personal)))
     return [(name, value) for name, value in told if value]
+
+
+def _files(scan: Scan, personal: bool) -> str:
+    """Say how many files a scan has and how they are called, unless they are called after the patient."""
+    ends = [path.name for path in (*scan.source[:1], *scan.source[1:][-1:])]
+    if not personal and scan.series is not None and not all(impersonal(end, scan.series.person) for end in ends):
+        return str(len(scan.source))
+    return ends[0] if len(ends) == 1 else f"{len(scan.source)}, {' to '.join(ends)}"

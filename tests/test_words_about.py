@@ -57,6 +57,9 @@ def test_a_2d_model_says_how_it_reads_a_volume() -> None:
     assert (told["slices"], told["aggregation"]) == ("coronal", "the one slice where “lesion” is most probable")
     top = model(spatial_dims=2, slice_rule=SliceRule("axial", "top-k", 0, 5))
     assert dict(words.about(top))["aggregation"] == "the mean of the 5 slices where “no lesion” is most probable"
+    assert told["pictures"] == "read column by column"
+    rows = model(spatial_dims=2, wants=Wants(rows_first=True))
+    assert dict(words.about(rows))["pictures"] == "read row by row"
     mean = model(spatial_dims=2, slice_rule=SliceRule())
     assert dict(words.about(mean))["aggregation"] == "the mean of all slices"
 

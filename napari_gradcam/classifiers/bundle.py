@@ -180,7 +180,7 @@ def _classifier(source: Source, what: Plan, network: nn.Module, notices: tuple[s
             modality=metadata.modality,
             channels=metadata.channels,
             value_range=metadata.value_range,
-            rows_first=metadata.rows_first or what.rows_first,
+            rows_first=what.rows_first if metadata.rows_first is None else metadata.rows_first,
             size=metadata.size,
         ),
         windows=_windows(source.config, what, spatial_dims, source.label),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import InitVar, dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,7 +11,7 @@ from nibabel.affines import voxel_sizes
 from napari_gradcam.cam import LayerInfo, on_scan, recommended, survey
 from napari_gradcam.classifiers.channels import channels_of, misfit
 from napari_gradcam.classifiers.plain import chain_of, completed
-from napari_gradcam.classifiers.preprocessing import prepare_example, repeats_channels
+from napari_gradcam.classifiers.preprocessing import prepare_example, reads_rows_first, repeats_channels
 from napari_gradcam.classifiers.probing import input_channels
 from napari_gradcam.errors import GradCamError
 
@@ -112,8 +112,9 @@ class Wants:
     value_range
         Lowest and highest value of the network's input, after the preprocessing.
     rows_first
-        For a picture without a place in a patient: whether the network reads ``(channel, row, column)``, as
-        torchvision's do, rather than ``(channel, column, row)``, as MONAI reads pictures.
+        For a picture without a place in a patient: whether the network reads ``(channel, row, column)``, as numpy and
+        torchvision do, rather than ``(channel, column, row)``, as MONAI loads pictures. A classifier always says: where
+        it is None, the second if MONAI's ``LoadImage`` is among the preprocessing, else the first.
     size
         Voxels along the axes of the network's input, after the preprocessing, where it was made for one size alone.
     """
@@ -121,7 +122,7 @@ class Wants:
     modality: str = ""
     channels: tuple[str, ...] = ()
     value_range: tuple[float, float] | None = None
-    rows_first: bool = False
+    rows_first: bool | None = None
     size: tuple[int, ...] | None = None
 
 
@@ -169,6 +170,8 @@ class Classifier:
         How it slides over its input; None where it reads all of it at once.
     intended_use, licence
         As the bundle gives them: a sentence, and the text of its LICENSE file or of its metadata.
+    rows_first
+        Given, it is what ``wants.rows_first`` says.
     """
 
     network: nn.Module
@@ -187,8 +190,9 @@ class Classifier:
     windows: Windows | None = None
     intended_use: str = ""
     licence: str = ""
+    rows_first: InitVar[bool | None] = None
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, rows_first: bool | None) -> None:
         """Fill in what was left open, or given in short, by what the network shows.
 
         Raises
@@ -198,6 +202,9 @@ class Classifier:
         """
         parts = completed(self.network, self.class_names, self.head, self.spatial_dims, self.input_shape)
         filled = {"preprocess": chain_of(self.preprocess), **parts._asdict()}
+        rows_first = self.wants.rows_first if rows_first is None else rows_first
+        rows_first = reads_rows_first(self.preprocess) if rows_first is None else rows_first
+        filled["wants"] = replace(self.wants, rows_first=rows_first)
         filled |= {"name": self.name or type(self.network).__name__, "notices": (*self.notices, *parts.notices)}
         for name, value in filled.items():
             object.__setattr__(self, name, value)
@@ -238,7 +245,7 @@ class Classifier:
             return self.layers_for(self.input_shape)
         channels = channels_of(volume, self)
         plane = self.slice_rule.plane if self.spatial_dims == 2 else None
-        prepared = prepare_example(channels, self.preprocess, plane, rows_first=self.wants.rows_first)
+        prepared = prepare_example(channels, self.preprocess, plane, rows_first=bool(self.wants.rows_first))
         try:
             layers = self.layers_for(self.sample_shape(tuple(prepared.tensor.shape[1:])))
         except GradCamError as error:

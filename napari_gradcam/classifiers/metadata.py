@@ -99,9 +99,10 @@ class Metadata:
         return (float(lowest), float(highest)) if plain and lowest < highest else None
 
     @property
-    def rows_first(self) -> bool:
-        """Whether our own block says that the network reads pictures with their rows first."""
-        return self._explanation.get("rows_first") is True
+    def rows_first(self) -> bool | None:
+        """Whether the network reads pictures with their rows first, by our own block; None where it does not say."""
+        said_so = self._explanation.get("rows_first")
+        return said_so if isinstance(said_so, bool) else None
 
     def notices(self, outputs: int) -> tuple[str, ...]:
         """Say what a reader must know of these metadata, for a network with so many outputs."""

@@ -82,7 +82,8 @@ class Plan:
     image_key
         What the image is called in the preprocessing's dictionaries.
     rows_first
-        Whether the bundle loads pictures with their rows first.
+        Whether the network reads pictures with their rows first: MONAI's loader puts the columns first unless it is
+        told not to, and all other readers of pictures give the rows first.
     """
 
     network: Step
@@ -112,11 +113,11 @@ def plan(config: Reader, label: str) -> Plan:
     nodes = list(_transforms(config, "preprocessing", label))
     key_of = {step.key: _keys(config, step) for step in nodes}
     image = _image_key(list(key_of.values()))
-    steps, left_out, rows_first = [], [], False
+    steps, left_out, rows_first = [], [], True
     for step in nodes:
         keys = key_of[step.key]
         if step.name.startswith(_LOADERS):
-            rows_first |= step.node.get("reverse_indexing") is False
+            rows_first &= not step.name.startswith("LoadImage") or step.node.get("reverse_indexing") is False
             left_out.append((step.name, "the scan is in memory"))
         elif _CHANNEL_FIRST.fullmatch(step.name):
             left_out.append((step.name, "the channels are in front"))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from monai.data import MetaTensor
-from monai.transforms import Compose, MapTransform, RepeatChannel, RepeatChanneld
+from monai.transforms import Compose, LoadImage, LoadImaged, MapTransform, RepeatChannel, RepeatChanneld
 from nibabel.affines import voxel_sizes
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 
@@ -76,9 +76,29 @@ def compose(transforms: Sequence[Callable[..., Any]], image_key: str = "image") 
 
 def repeats_channels(preprocess: Callable[[MetaTensor], Any]) -> bool:
     """Whether a chain of transforms makes several channels of one by repeating it."""
+    return any(isinstance(step, RepeatChannel | RepeatChanneld) for step in _steps(preprocess))
+
+
+def reads_rows_first(preprocess: Any) -> bool:
+    """Tell the order in which a preprocessing gets pictures, from how it was given, with its loading.
+
+    MONAI's ``LoadImage`` gives ``(channel, column, row)`` of a picture unless it is told not to reverse the axes. All
+    else that reads pictures gives ``(channel, row, column)``: numpy, torchvision, readers of slides.
+    """
+    for step in _steps(preprocess):
+        loader = step._loader if isinstance(step, LoadImaged) else step
+        if isinstance(loader, LoadImage):
+            turns = (one.reverse_indexing for one in reversed(loader.readers) if hasattr(one, "reverse_indexing"))
+            return not next(turns, True)
+    return True
+
+
+def _steps(preprocess: Any) -> Sequence[Any]:
+    """List the steps of a preprocessing; a function is the only step."""
     chain = preprocess.transforms if isinstance(preprocess, Chain) else preprocess
-    steps = chain.flatten().transforms if isinstance(chain, Compose) else (chain,)
-    return any(isinstance(step, RepeatChannel | RepeatChanneld) for step in steps)
+    if isinstance(chain, list | tuple):
+        chain = Compose(list(chain))
+    return chain.flatten().transforms if isinstance(chain, Compose) else (chain,)
 
 
 def prepare_volume(channels: Channels, preprocess: Callable[[MetaTensor], Any]) -> Prepared:

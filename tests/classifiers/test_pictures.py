@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import nibabel as nib
@@ -10,12 +11,21 @@ import numpy as np
 import pytest
 import torch
 from monai.data import PILReader
-from monai.transforms import LoadImage, Resize, ResizeWithPadOrCrop, ScaleIntensityRange
+from monai.transforms import (
+    Compose,
+    EnsureChannelFirst,
+    EnsureChannelFirstd,
+    LoadImage,
+    LoadImaged,
+    Resize,
+    ResizeWithPadOrCrop,
+    ScaleIntensityRange,
+)
 from napari.layers import Image, Layer
 from PIL import Image as Pillow
 from torch import nn
 
-from napari_gradcam import Classifier, Explanation, GradCamError, Volume, explain, words
+from napari_gradcam import Classifier, Explanation, GradCamError, Volume, explain, load_classifier, words
 from napari_gradcam.classifiers.channels import channels_of
 from napari_gradcam.classifiers.classifier import SliceRule, Wants
 from napari_gradcam.classifiers.preprocessing import cut, prepare_example
@@ -29,6 +39,7 @@ from napari_gradcam.viewer.look import Look
 from napari_gradcam.viewer.readout import result
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -36,6 +47,14 @@ if TYPE_CHECKING:
 ROWS, COLUMNS = 48, 64
 OBJECT = (slice(36, 48), slice(4, 16))
 """A red object in the lower left corner: neither a flip nor a transposition leaves it where it is."""
+
+
+ORDER_TOLD = {
+    True: "The network reads pictures row by row, as numpy and torchvision do; if it was trained otherwise, set "
+    "rows_first.",
+    False: "The network reads pictures column by column, as MONAI loads them; if it was trained otherwise, set "
+    "rows_first.",
+}
 
 
 def road(channels: int = 3) -> NDArray[np.uint8]:
@@ -120,6 +139,71 @@ def test_the_network_reads_what_monai_loads_from_the_same_picture(
     given = channels_of(read_layer(Image(pixels, rgb=channels > 1)), model)
     ours = prepare_example(given, model.preprocess, "axial", rows_first=rows_first)
     np.testing.assert_allclose(ours.tensor[0].numpy(), loaded.numpy(), atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:NvImgCodecPydicomReader:UserWarning")
+@pytest.mark.parametrize(
+    ("made", "rows_first"),
+    [
+        (lambda: None, True),
+        (lambda: [ScaleIntensityRange(0, 255, 0, 255)], True),
+        (lambda: lambda image: image, True),
+        (lambda: [LoadImage(), EnsureChannelFirst()], False),
+        (lambda: Compose([LoadImage(), EnsureChannelFirst()]), False),
+        (lambda: [LoadImaged("image"), EnsureChannelFirstd("image")], False),
+        (lambda: [LoadImage(reader="PILReader", reverse_indexing=False)], True),
+        (lambda: [LoadImaged("image", reader="PILReader", reverse_indexing=False)], True),
+    ],
+)
+def test_pictures_are_given_as_their_loader_gives_them_and_that_is_said(
+    made: Callable[[], Any], rows_first: bool
+) -> None:
+    """MONAI's loader gives columns first; a network whose preprocessing has none was trained on rows first."""
+    chain = made()
+    model = classifier(chain)
+    assert model.wants.rows_first is rows_first
+    assert replace(model, name="copy").wants.rows_first is rows_first  # although the copy's chain has no loader
+    found = explain(Volume.of_picture(road(), "road"), model, "object")
+    scores, _ = by_hand(road(), rows_first=rows_first)
+    assert list(found.logits.values()) == pytest.approx(scores, rel=1e-5)
+    told = [notice for notice in found.notices if notice.startswith("The network reads pictures ")]
+    assert told == [ORDER_TOLD[rows_first]]
+    # What is given counts more than what is concluded, and the heat stays on the object.
+    other = classifier(chain, rows_first=not rows_first)
+    turned = explain(Volume.of_picture(road(), "road"), other, "object")
+    assert ORDER_TOLD[not rows_first] in turned.notices
+    assert list(turned.logits.values()) == pytest.approx(by_hand(road(), rows_first=not rows_first)[0], rel=1e-5)
+    for one in (found, turned):
+        rows, columns = (np.indices((ROWS, COLUMNS)) * one.heatmap[0]).sum(axis=(1, 2)) / one.heatmap.sum()
+        assert (rows, columns) == (pytest.approx(41.5, abs=1), pytest.approx(9.5, abs=1))
+
+
+@pytest.mark.parametrize(
+    ("loads", "block", "rows_first"),
+    [
+        ([], {}, True),
+        ([{"_target_": "SaveImaged", "keys": "image"}], {}, True),
+        ([{"_target_": "LoadImaged", "keys": "image"}], {}, False),
+        ([{"_target_": "LoadImageD", "keys": ["image", "label"], "reader": "PILReader"}], {}, False),
+        ([{"_target_": "LoadImaged", "keys": "image", "reverse_indexing": False}], {}, True),
+        ([{"_target_": "LoadImaged", "keys": "image"}], {"rows_first": True}, True),
+        ([], {"rows_first": False}, False),
+        ([], {"rows_first": "perhaps"}, True),
+    ],
+)
+def test_a_bundle_says_by_its_loading_or_in_its_own_block_which_comes_first(
+    write_bundle: Callable[..., Path], loads: list[Any], block: dict[str, Any], rows_first: bool
+) -> None:
+    def change(inference: dict[str, Any], metadata: dict[str, Any]) -> None:
+        inference["preprocessing"] = {"_target_": "Compose", "transforms": loads}
+        metadata["explanation"] = block
+
+    assert load_classifier(write_bundle(change)).wants.rows_first is rows_first
+
+
+def test_nothing_is_said_of_rows_where_a_patient_gives_the_order() -> None:
+    placed = Volume(road(1)[..., None].astype(np.float32), np.eye(4))
+    assert not any("reads pictures" in notice for notice in explain(placed, classifier(None, 1)).notices)
 
 
 @pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
@@ -260,7 +344,7 @@ def test_a_picture_and_its_mask_are_four_channels() -> None:
     model = classifier(None, 4)
     layers = [Image(road(), rgb=True, name="road"), Image(mask, name="mask")]
     found = explain([read_layer(layer) for layer in layers], model, "object")
-    inputs = np.concatenate([np.moveaxis(road(), -1, 0), mask[None]]).transpose(0, 2, 1).astype(np.float32)
+    inputs = np.concatenate([np.moveaxis(road(), -1, 0), mask[None]]).astype(np.float32)
     with torch.no_grad():
         expected = RedFinder(4)(torch.from_numpy(np.ascontiguousarray(inputs))[None])[0]
     assert list(found.logits.values()) == pytest.approx(expected.tolist(), rel=1e-5)
@@ -274,7 +358,13 @@ def test_layers_of_a_picture_are_told_in_voxels_of_the_input(explained: tuple[Vo
     assert layers["relu"].cell_mm is None
     assert layers["relu"].warning == "Its cells are 4 × 4 input voxels: too coarse to place a finding."
     (told,) = [one for one in explain(volume, classifier(Resize((8, 8)))).notices if "too coarse" in one]
-    assert "each 32.0 × 24.0 pixels" in told
+    assert "a grid of only 2 × 2 cells, each 24.0 × 32.0 pixels" in told
+
+
+@pytest.mark.parametrize("rows_first", [False, True])
+def test_a_cell_of_a_picture_is_told_as_wide_and_high_whatever_was_read_first(rows_first: bool) -> None:
+    found = explain(Volume.of_picture(road(), "road"), classifier(Resize((16, 16)), rows_first=rows_first))
+    assert words.cell(found) == "16.0 × 12.0 pixels"
 
 
 def test_a_picture_becomes_a_layer_in_pixels_and_comes_back() -> None:
