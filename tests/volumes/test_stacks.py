@@ -135,11 +135,164 @@ def test_a_slice_that_an_echo_lacks_is_missed_in_that_echo_alone(series):
     assert "1 slice is missing" in gap.problem
 
 
-def test_values_that_vary_without_repeats_split_nothing(series, repeats):
-    for k in range(3):
-        series.slice(repeats[0, k], PLACES[k], EchoTime=4 + k, AcquisitionNumber=k, TriggerTime=100 * k)
+def test_values_that_vary_from_slice_to_slice_split_nothing_and_need_no_notice(series, stored):
+    for k in range(5):
+        series.slice(stored[k], (0, 0, 5 * k), EchoTime=4 + k, AcquisitionNumber=k % 2, TriggerTime=100 * (k % 2))
     (scan,) = find_scans(series.folder).scans
-    np.testing.assert_array_equal(scan.read().array, repeats[0].transpose(2, 1, 0))
+    np.testing.assert_array_equal(scan.read().array, stored.transpose(2, 1, 0))
+    assert scan.notices == scan.read().notices == ()
+
+
+# Other kinds at other positions
+
+ORIGINAL, MIP = ["ORIGINAL", "PRIMARY", "AXIAL"], ["DERIVED", "SECONDARY", "MIP"]
+
+
+@pytest.mark.parametrize("z", [25, 12.5, 20, -5])
+def test_a_projection_before_behind_among_or_on_the_originals_is_set_apart(series, stored, z):
+    series.stack(stored, [(0, 0, 5 * k) for k in range(5)], ImageType=ORIGINAL)
+    series.slice(stored[0] + 1000, (0, 0, z), ImageType=MIP)
+    volume = read_volume(series.folder)
+    np.testing.assert_array_equal(volume.array, stored.transpose(2, 1, 0))
+    assert volume.notices == ("Derived images were left out (1).",)
+    projection = next(scan for scan in find_scans(series.folder).scans if scan.aside)
+    assert (projection.name, projection.aside, projection.images) == ("T1 axial, MIP", "derived", 1)
+    np.testing.assert_array_equal(projection.read().array[:, :, 0], stored[0].T + 1000)
+
+
+def test_a_projection_in_a_series_of_two_echoes_is_part_of_neither(series, stored):
+    for echo in (5, 10):
+        series.stack(stored + echo, [(0, 0, 5 * k) for k in range(5)], ImageType=ORIGINAL, EchoTime=echo)
+    series.slice(stored[0], (0, 0, 25), ImageType=MIP, EchoTime=5)
+    scans = find_scans(series.folder).scans
+    assert sorted((scan.images, scan.aside) for scan in scans) == [(1, "derived"), (5, ""), (5, "")]
+
+
+@pytest.mark.parametrize("kinds", ["MMPP", "MPMP", "MPPM"])
+def test_magnitude_and_phase_at_other_positions_are_volumes_of_their_own(series, stored, kinds):
+    for k, kind in enumerate(kinds):
+        series.slice(stored[k], (0, 0, 5 * k), ImageType=["ORIGINAL", "PRIMARY", kind])
+    for scan, kind in zip(find_scans(series.folder).scans, "MP", strict=True):
+        assert scan.name == f"T1 axial, {kind}"
+        own = [k for k in range(4) if kinds[k] == kind]
+        np.testing.assert_array_equal(scan.read().array, stored[own].transpose(2, 1, 0))
+        assert scan.affine[2, 2] == 5 * (own[1] - own[0])
+
+
+def test_complex_components_at_other_positions_are_volumes_of_their_own(series, stored):
+    for k in range(4):
+        series.slice(stored[k], (0, 0, 5 * k), ComplexImageComponent="PHASE" if k % 2 else "MAGNITUDE")
+    assert [scan.name for scan in find_scans(series.folder).scans] == ["T1 axial, M MAGNITUDE", "T1 axial, M PHASE"]
+
+
+def test_derived_slices_between_the_originals_are_a_volume_of_their_own(series, stored):
+    for k in range(4):
+        kind = "ORIGINAL" if k % 2 else "DERIVED"
+        series.slice(stored[k], (0, 0, 5 * k), ImageType=[kind, "PRIMARY", "M"])
+    assert [scan.name for scan in find_scans(series.folder).scans] == ["T1 axial, derived", "T1 axial, original"]
+
+
+def test_a_slice_that_was_worked_on_stays_in_its_volume_and_this_is_said(series, stored):
+    for k in range(5):
+        series.slice(stored[k], (0, 0, 5 * k), ImageType=["DERIVED" if k == 2 else "ORIGINAL", "PRIMARY", "M"])
+    (scan,) = find_scans(series.folder).scans
+    volume = scan.read()
+    np.testing.assert_array_equal(volume.array, stored.transpose(2, 1, 0))
+    assert scan.notices == volume.notices
+    assert "not all of one kind (derived; original)" in volume.notices[0]
+
+
+def test_kinds_that_together_and_apart_make_no_grid_are_not_mixed(series, stored):
+    for k, z in enumerate((0, 5, 12, 15, 18)):
+        series.slice(stored[k], (0, 0, z), ImageType=["ORIGINAL", "PRIMARY", "MMMPP"[k]])
+    gap, whole = find_scans(series.folder).scans
+    assert "too unevenly spaced" in gap.problem
+    assert (gap.name, whole.name, whole.shape) == ("T1 axial, M", "T1 axial, P", (6, 4, 2))
+
+
+@pytest.mark.parametrize(
+    ("keyword", "values", "said"),
+    [
+        ("EchoTime", [10, 90, 10, 90, 10], "echo time 10 ms and echo time 90 ms"),
+        ("InversionTime", [100, 100, 900, 900, 900], "inversion time 100 ms and inversion time 900 ms"),
+        ("DiffusionBValue", [0.0, 50.0, 800.0, 0.0, 0.0], "b-value 0 and b-value 50 and b-value 800"),
+        ("EchoTime", [10, None, None, 10, 10], "echo time 10 ms and no echo time"),
+    ],
+)
+def test_a_few_echoes_at_other_positions_are_said(series, stored, keyword, values, said):
+    for k in range(5):
+        series.slice(stored[k], (0, 0, 5 * k), **{keyword: values[k]})
+    (scan,) = find_scans(series.folder).scans
+    assert scan.notices == scan.read().notices == (f"The slices of this one volume differ: {said}.",)
+
+
+def test_an_echo_time_that_is_written_a_little_differently_is_one(series, stored):
+    for k in range(5):
+        series.slice(stored[k], (0, 0, 5 * k), EchoTime=4.6 + 0.0001 * (k % 2))
+    assert read_volume(series.folder).notices == ()
+
+
+def test_frames_of_two_kinds_in_an_enhanced_ct_are_set_apart(series, stored, functional):
+    groups = [
+        functional((0, 0, 5 * k), CTImageFrameTypeSequence={"FrameType": MIP if k == 4 else ORIGINAL}) for k in range(5)
+    ]
+    series.frames(stored, groups, SOPClassUID=EnhancedCTImageStorage, Modality="CT")
+    assert sorted((scan.images, scan.aside) for scan in find_scans(series.folder).scans) == [(1, "derived"), (4, "")]
+
+
+# One position
+
+
+@pytest.mark.parametrize(
+    ("keyword", "values", "names"),
+    [
+        ("EchoTime", [4, 2, 5, 3], ["echo time 2 ms", "echo time 3 ms", "echo time 4 ms", "echo time 5 ms"]),
+        ("TriggerTime", [30, 0, 60, 90], [f"trigger time {30 * t} ms" for t in range(4)]),
+        ("TemporalPositionIdentifier", [2, 1, 3, 4], ["time 1", "time 2", "time 3", "time 4"]),
+    ],
+)
+def test_images_at_one_position_that_are_told_apart_are_frames(series, stored, keyword, values, names):
+    for k in range(4):
+        series.slice(stored[k], (0, 0, 7), **{keyword: values[k]})
+    (scan,) = find_scans(series.folder).scans
+    assert (scan.images, scan.frames, scan.shape, len(scan.source)) == (4, 4, (6, 4, 1), 4)
+    assert f"Its 4 images lie at one position, from {names[0]} to {names[-1]}." in scan.notices
+    for number, rank in enumerate(np.argsort(values), start=1):
+        volume = scan.read(number)
+        np.testing.assert_array_equal(volume.array[:, :, 0], stored[rank].T)
+        assert volume.affine[2, 3] == 7
+        assert volume.notices[:2] == (
+            f"The series holds 4 frames one after another; this is frame {number}.",
+            f"This frame is that of {names[number - 1]}.",
+        )
+        assert len(volume.source) == 1
+    assert read_volume(series.folder, frame=2).array[0, 0, 0] == stored[np.argsort(values)[1]][0, 0]
+
+
+def test_frames_of_an_enhanced_file_at_one_position_are_chosen_like_others(series, stored, functional):
+    times = [functional((0, 0, 7), FrameContentSequence={"TemporalPositionIndex": t}) for t in (3, 1, 2)]
+    series.frames(stored[:3], times)
+    (scan,) = find_scans(series.folder).scans
+    assert scan.frames == 3
+    for number, rank in ((1, 1), (2, 2), (3, 0)):
+        np.testing.assert_array_equal(scan.read(number).array[:, :, 0], stored[rank].T)
+
+
+@pytest.mark.parametrize("tags", [{}, {"AcquisitionNumber": 0}, {"EchoTime": 3}])
+def test_images_at_one_position_that_nothing_but_a_number_tells_apart_are_refused(series, stored, refused, tags):
+    for k in range(4):
+        series.slice(stored[k], (0, 0, 7), **{name: value + k // 2 for name, value in tags.items()}, InstanceNumber=k)
+    refused(series.folder, "4 images lie at one position")
+
+
+@pytest.mark.parametrize("clock", [False, True])
+def test_repeats_of_diffusion_are_called_by_their_b_value_too(series, clock):
+    stored = np.arange(3 * 3 * 8, dtype=np.int16).reshape(3, 3, 2, 4)
+    for volume, b in enumerate((0.0, 1000.0, 1000.0)):
+        tags = {"AcquisitionTime": f"09300{volume}"} if clock else {"AcquisitionNumber": volume + 1}
+        series.stack(stored[volume], PLACES, DiffusionBValue=b, **tags)
+    number = "repeat {} of 3" if clock else "acquisition {}"
+    check(series.folder, stored, *(f"{number.format(n)}, b-value {b}" for n, b in ((1, 0), (2, 1000), (3, 1000))))
 
 
 # Planes
@@ -181,6 +334,22 @@ def test_what_was_made_on_a_scan_is_set_apart_from_it_and_cannot_be_read(series,
     assert volume.shape == (4, 2, 3)
     assert volume.notices[-1] == f"{aside.capitalize()} images were left out (1)."
     refused(series.folder, f"is a {aside}, not a scan", series=2)
+
+
+@pytest.mark.parametrize(
+    ("description", "aside"),
+    [
+        ("localizer 3-plane", "localizer"),
+        ("SCOUT", "localizer"),
+        ("Survey_MST", "localizer"),
+        ("Localiser", "localizer"),
+        ("T1 scouting", ""),
+    ],
+)
+def test_a_localizer_is_known_by_its_description_too(series, repeats, description, aside):
+    series.slice(repeats[0, 0], PLACES[0], SeriesDescription=description, ImageType=["ORIGINAL", "PRIMARY", "M"])
+    (scan,) = find_scans(series.folder).scans
+    assert scan.aside == aside
 
 
 def test_only_localizers_are_read_as_what_they_are(series, repeats):
@@ -254,6 +423,23 @@ def test_slices_within_tolerance_are_put_on_the_mean_grid(series):
     assert volume.affine[2, 3] == pytest.approx(start)
     moved = np.abs(along - (start + step * np.arange(5))).max()
     assert any(f"moves a slice by up to {moved:.2f} mm" in notice for notice in volume.notices)
+
+
+def test_slices_that_lie_beside_one_another_are_not_called_unevenly_spaced(series, stored):
+    series.stack(stored, [(0.25 if k == 2 else 0, 0, 3 * k) for k in range(5)])
+    (notice,) = read_volume(series.folder).notices
+    assert notice == (
+        "The slices lie a little beside one another: they are drawn on one straight line, which moves a slice by up to "
+        "0.20 mm."
+    )
+
+
+def test_nuclear_medicine_is_not_said_to_be_silent_about_its_place(series, stored):
+    tags = {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.20", "Modality": "NM", "ImageOrientationPatient": None}
+    path = series.slice(stored[0], None, NumberOfFrames=5, PixelData=stored.tobytes(), **tags)
+    volume = read_volume(path)
+    assert not any("file does not say where" in notice for notice in volume.notices)
+    assert any("is not read from a file of nuclear medicine" in notice for notice in volume.notices)
 
 
 # Frames of Enhanced files

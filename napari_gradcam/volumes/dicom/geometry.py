@@ -159,9 +159,11 @@ def _unplaced(one: Slice) -> Stack:
         notices.append("Lengths are measured at the detector, where the body appears larger than it is.")
     elif measured_by == "the ultrasound region":
         notices.append("Lengths hold inside of the ultrasound picture, not for the text and scales around it.")
-    notices.append(
-        "The file does not say where in the patient the picture lies: left and right, and every position, are unknown."
-    )
+    where = "The file does not say where in the patient the picture lies"
+    if one.header.told("Modality") == "NM":
+        # Its Detector Information Sequence (0054,0022) may say it, but for the first of its slices alone.
+        where = "Where in the patient the picture lies is not read from a file of nuclear medicine"
+    notices.append(f"{where}: left and right, and every position, are unknown.")
     # Identity in LPS+ is what the display grid shows unturned and unflipped in its axial plane.
     affine = LPS_TO_RAS @ np.diag([columns, rows, one.thickness or 1.0, 1.0])
     return Stack((one,), affine, tuple(notices), placed=False, unit="pixels" if spacing is None else "mm")
@@ -196,11 +198,7 @@ def _series(slices: Sequence[Slice], label: str, resample: bool) -> Stack:
             f"{tilt:.0f}°): give the files of one stack."
         )
     if mixture is None and off.max() > EVEN_MM:
-        between = np.diff(positions @ normal)
-        notices.append(
-            f"The slices are unevenly spaced ({between.min():.2f} to {between.max():.2f} mm): they are drawn "
-            f"{distance:.2f} mm apart, which moves a slice by up to {off.max():.2f} mm."
-        )
+        notices.append(_uneven(np.diff(positions @ normal), distance, float(off.max())))
     if tilt > TILT_DEGREES:
         notices.append(
             f"The slices lean by {tilt:.1f}° against the direction they are stacked in (gantry tilt): the picture is "
@@ -209,6 +207,16 @@ def _series(slices: Sequence[Slice], label: str, resample: bool) -> Stack:
     return Stack(
         tuple(ordered), _affine(ordered[0], grid[0], step), tuple(notices), placed=True, tilt=tilt, mixture=mixture
     )
+
+
+def _uneven(between: NDArray[np.float64], distance: float, moved: float) -> str:
+    """Say how slices are off the even grid that they are put on: along the stack, or sideways alone."""
+    if np.ptp(between) > EVEN_MM:
+        ends = f"{between.min():.2f} to {between.max():.2f} mm"
+        spaced = f"are unevenly spaced ({ends}): they are drawn {distance:.2f} mm apart"
+    else:
+        spaced = "lie a little beside one another: they are drawn on one straight line"
+    return f"The slices {spaced}, which moves a slice by up to {moved:.2f} mm."
 
 
 def _refuse_duplicates(ordered: Sequence[Slice], along: NDArray[np.float64], label: str) -> None:

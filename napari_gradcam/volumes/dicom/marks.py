@@ -27,17 +27,23 @@ _CLASSIC_MARKS = (
     *("ComplexImageComponent", "EchoTime", "InversionTime", "FlipAngle", "DiffusionBValue", "TriggerTime"),
     *("NominalPercentageOfCardiacPhase", "TemporalPositionIdentifier", "AcquisitionNumber"),
 )
+_FRAME_TYPES = ("MRImageFrameTypeSequence", "CTImageFrameTypeSequence", "PETFrameTypeSequence")
 
 
 def marks_of(header: Header, groups: Groups) -> dict[str, Any]:
-    """Collect what tells the image from others at its place; kinds of image are the third and further ImageTypes."""
+    """Collect what tells the image from others.
+
+    The first value of Image Type (0008,0008) is its origin, ORIGINAL or DERIVED, the third and further ones its kind.
+    """
     found: dict[str, Any] = {}
     for (name, group, keyword), classic in zip(MARKS, _CLASSIC_MARKS, strict=True):
         value = groups.get(group, classic if groups.classic else keyword)
         if value is not None:
             found[name] = value if isinstance(value, str) else tuple(several(value))
-    kinds = header.get("ImageType") if groups.classic else groups.get("MRImageFrameTypeSequence", "FrameType")
-    kind = [str(part) for part in several(kinds)[2:]] + ([found["kind"]] if found.get("kind") else [])
+    types = [str(part) for part in several(_types(header, groups))]
+    if types[:1]:
+        found["origin"] = types[0]
+    kind = types[2:] + ([found["kind"]] if found.get("kind") else [])
     if kind:
         found["kind"] = " ".join(dict.fromkeys(kind))
     if not groups.classic:
@@ -46,3 +52,9 @@ def marks_of(header: Header, groups: Groups) -> dict[str, Any]:
         if direction:
             found["direction"] = tuple(several(direction[0].get("DiffusionGradientOrientation")))
     return found
+
+
+def _types(header: Header, groups: Groups) -> Any:
+    if groups.classic:
+        return header.get("ImageType")
+    return next(filter(None, (groups.get(sequence, "FrameType") for sequence in _FRAME_TYPES)), None)
