@@ -11,7 +11,7 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run has come: `done` of `total` equal steps, and what is being done now."""
+    """How far a run has come: `done` of `total` equal steps, and what is being done now; `total` 0 is not known yet."""
 
     done: int
     total: int

@@ -80,6 +80,17 @@ def test_names_ids_and_birth_dates_are_printed_for_those_who_ask_alone(printed, 
     assert all(word in asked for word in private)
 
 
+@pytest.mark.parametrize(("files", "said"), [(["Doe_1.dcm", "Doe_2.dcm", "x.dcm"], "3"), (["JANE.dcm"], "1")])
+def test_files_called_after_the_patient_are_counted_and_not_named(files, said) -> None:
+    one = scan_of(source=tuple(map(Path, files)))
+    assert dict(facts(one))["files"] == said
+    assert files[0] in dict(facts(one, personal=True))["files"]
+
+
+def test_a_single_voxel_is_one() -> None:
+    assert dict(facts(scan_of(shape=(1, 1, 1))))["grid"] == "1 × 1 × 1 voxel"
+
+
 def test_several_scans_are_listed_and_one_of_them_can_be_asked_for(printed) -> None:
     gap = scan_of(name="Arterial", shape=None, affine=None, problem="“Arterial” has a gap.")
     scout = scan_of(name="Scout", aside="localizer", images=2)

@@ -106,7 +106,7 @@ def _run(steps: Steps[Answer], window: Any) -> Answer:
                 answer: Answer = stop.value
                 return answer
             dialog.setMaximum(step.total)
-            dialog.setLabelText(f"{step.stage} ({step.done} of {step.total})…")
+            dialog.setLabelText(f"{step.stage} ({step.done}{f' of {step.total}' if step.total else ''})…")
             dialog.setValue(step.done)  # which lets a modal dialog's events come to their turn
             if dialog.wasCanceled():
                 raise Cancelled

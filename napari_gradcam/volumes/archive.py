@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import zipfile
 from pathlib import Path
@@ -15,12 +16,18 @@ from napari_gradcam.progress import Progress
 from napari_gradcam.volumes.wording import reason
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from napari_gradcam.progress import Steps
 
 _END, _MANY = 22, 0xFFFF
 """Bytes of the record that ends an archive, and the count of files that only its larger form holds."""
 _PAUSE = 20
 """Files from one pause to the next."""
+_BLOCK = 8 << 20
+"""Bytes of a large file from one pause to the next."""
+_MIB = 1 << 20
+_NOT_ON_WINDOWS = re.compile(r'[:<>|"?*]')
 
 
 def is_zip(path: Path) -> bool:
@@ -89,12 +96,32 @@ def unpack(archive: Path) -> Steps[Unpacked]:
                     f"“{archive}” unpacks to {size / 2**30:.1f} GiB, for which there is no space: unpack a part of it."
                 )
             unpacked.folder.mkdir()
-            for done, member in enumerate(members):
-                if done % _PAUSE == 0:
-                    yield Progress(done, len(members), "Unpacking")
-                packed.extract(member, unpacked.folder)  # which keeps names such as “../x” inside of the folder
+            yield from _extract(packed, members, unpacked.folder)
     except GradCamError:
         raise
     except Exception as error:  # zipfile, zlib and the file system raise a dozen types
         raise GradCamError(f"“{archive}” cannot be unpacked ({reason(error)}): copy or download it again.") from error
     return unpacked
+
+
+def _extract(packed: zipfile.ZipFile, members: Sequence[zipfile.ZipInfo], folder: Path) -> Steps[None]:
+    """Unpack files, pausing between them and within those that are large."""
+    done, total = 0, sum(member.file_size for member in members)
+    for number, member in enumerate(members):
+        if number % _PAUSE == 0:
+            yield Progress(done // _MIB, total // _MIB + 1, "Unpacking, MiB")
+        path = _inside(folder, member.filename)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with packed.open(member) as source, path.open("wb") as target:
+            while block := source.read(_BLOCK):
+                target.write(block)
+                done += len(block)
+                if len(block) == _BLOCK:
+                    yield Progress(done // _MIB, total // _MIB + 1, "Unpacking, MiB")
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """Give where a member goes, as zipfile does: names such as “../x” and “/x” stay inside of the folder."""
+    if os.altsep:
+        name = _NOT_ON_WINDOWS.sub("_", name.replace("\\", "/"))
+    return folder.joinpath(*(part for part in name.split("/") if part not in ("", ".", "..")))

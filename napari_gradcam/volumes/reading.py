@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_gradcam.errors import GradCamError
-from napari_gradcam.progress import finish
+from napari_gradcam.progress import Progress, finish
+from napari_gradcam.volumes.persons import Discretion
 from napari_gradcam.volumes.scan import Catalogue, Scan
 from napari_gradcam.volumes.wording import listed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from napari_gradcam.progress import Steps
     from napari_gradcam.volumes.archive import Unpacked
+    from napari_gradcam.volumes.dicom.files import FoundFiles
     from napari_gradcam.volumes.volume import Volume
 
     Paths = str | PathLike[str] | Sequence[str | PathLike[str]]
@@ -27,6 +29,9 @@ MOST_LISTED = 12
 
 MOST_DAMAGED = 3
 """Of so many damaged files beside the scans it is told what is wrong with each."""
+
+_PAUSE = 50
+"""Files from one pause to the next."""
 
 
 def read_volume(
@@ -179,51 +184,43 @@ def describe(scan: Scan) -> str:
 
 def _packed(scan: Scan, unpacked: Unpacked) -> Scan:
     """Make a scan of an archive speak of the archive, and keep its files for as long as it is there."""
+    return _saying(scan, unpacked.renamed, (unpacked.archive,))
+
+
+def _saying(scan: Scan, said: Callable[[str], str], source: tuple[Path, ...] | None = None) -> Scan:
+    """Make all that a scan says go through a function, and have it name another source where one is given."""
 
     def reader(frame: int, *, resample: bool) -> Steps[Volume]:
         try:
             volume = yield from scan.reader(frame, resample=resample)
         except GradCamError as error:
-            raise GradCamError(unpacked.renamed(str(error))) from error
-        return replace(volume, source=(unpacked.archive,))
+            raise GradCamError(said(str(error))) from error
+        return replace(volume, source=source or volume.source, notices=tuple(map(said, volume.notices)))
 
-    problem = unpacked.renamed(scan.problem) if scan.problem else None
-    return replace(scan, source=(unpacked.archive,), reader=reader, problem=problem)
+    problem, notices = said(scan.problem) if scan.problem else None, tuple(map(said, scan.notices))
+    return replace(scan, source=source or scan.source, reader=reader, problem=problem, notices=notices)
 
 
 def _found(paths: Sequence[Path]) -> Steps[Catalogue]:
-    """Find the scans of files and folders that are there."""
-    from napari_gradcam.volumes.nifti import NIFTI_ENDINGS, is_nifti, nifti_scan
-
+    """Find the scans of files and folders that are there, and say nobody's name of them."""
+    nifti, others = yield from _sorted_files(paths)
+    scans, problems = yield from _nifti_scans(nifti)
     label = f"“{paths[0] if len(paths) == 1 else _common_folder(paths)}”"
-    nifti: list[Path] = []
-    others: list[tuple[Path, bool]] = []
-    for path, was_named in walk_files(paths):
-        called = path.name.lower().endswith(NIFTI_ENDINGS)
-        if called or is_nifti(path) if was_named else called and _speaks_for_nifti(path):
-            nifti.append(path)
-        else:
-            others.append((path, was_named))
-    scans: list[Scan] = []
-    problems: list[str] = []
-    for path in nifti:
-        try:
-            scans.append(nifti_scan(path))
-        except GradCamError as error:
-            problems.append(str(error))
     notices: tuple[str, ...] = ()
+    said: Callable[[str], str] = str
     if others:
-        from napari_gradcam.volumes.dicom.files import find_images
-        from napari_gradcam.volumes.dicom.header import quiet
-        from napari_gradcam.volumes.dicom.scans import scans_of
-
-        with quiet():
-            found = yield from find_images(others)
-            scans += scans_of(found.images, found.damaged, label)
-        problems += [sentence for _, sentence in found.damaged]
+        found, dicom = yield from _dicom_scans(others, label)
+        # Of a DICOMDIR or a file that was typed, the folder was typed too.
+        given = [*map(str, paths), *(str(path.parent) for path in paths if not path.is_dir()), label.strip("“”")]
+        said = Discretion(given, found.persons, [path for path, _ in others]).said
+        scans += [_saying(scan, said) for scan in dicom] if found.persons else dicom
+        problems += [one.sentence for one in found.damaged]
         notices = found.notices
         if not scans and not problems and found.others:
-            raise GradCamError(f"{label} holds no pictures, only {listed(found.others)}: give the images of a scan.")
+            raise GradCamError(
+                said(f"{label} holds no pictures, only {listed(found.others)}: give the images of a scan.")
+            )
+    problems = [said(one) for one in problems]
     if not scans:
         raise GradCamError(
             problems[0]
@@ -231,13 +228,58 @@ def _found(paths: Sequence[Path]) -> Steps[Catalogue]:
             else f"{label} holds no DICOM or NIfTI images: give a scan file or a folder that holds one."
         )
     told = {scan.problem for scan in scans}
-    return Catalogue(label, tuple(scans), (*notices, *_shortened([one for one in problems if one not in told])))
+    left = _shortened([one for one in problems if one not in told])
+    return Catalogue(label, tuple(scans), (*map(said, notices), *left))
+
+
+def _sorted_files(paths: Sequence[Path]) -> Steps[tuple[list[Path], list[tuple[Path, bool]]]]:
+    """Sort the files that are there: those that speak for NIfTI, and others with whether they were given by name."""
+    from napari_gradcam.volumes.nifti import NIFTI_ENDINGS, is_nifti
+
+    nifti: list[Path] = []
+    others: list[tuple[Path, bool]] = []
+    for done, (path, was_named) in enumerate(walk_files(paths)):
+        if done % _PAUSE == _PAUSE - 1:
+            yield Progress(done, 0, "Looking for scans")
+        called = path.name.lower().endswith(NIFTI_ENDINGS)
+        if called or is_nifti(path) if was_named else called and _speaks_for_nifti(path):
+            nifti.append(path)
+        else:
+            others.append((path, was_named))
+    return nifti, others
+
+
+def _nifti_scans(files: Sequence[Path]) -> Steps[tuple[list[Scan], list[str]]]:
+    """Describe NIfTI files, and say what is wrong with those that cannot be read."""
+    from napari_gradcam.volumes.nifti import nifti_scan
+
+    scans: list[Scan] = []
+    problems: list[str] = []
+    for done, path in enumerate(files):
+        if done % _PAUSE == _PAUSE - 1:
+            yield Progress(done, len(files), "Reading headers")
+        try:
+            scans.append(nifti_scan(path))
+        except GradCamError as error:
+            problems.append(str(error))
+    return scans, problems
+
+
+def _dicom_scans(files: Sequence[tuple[Path, bool]], label: str) -> Steps[tuple[FoundFiles, list[Scan]]]:
+    from napari_gradcam.volumes.dicom.files import find_images
+    from napari_gradcam.volumes.dicom.header import quiet
+    from napari_gradcam.volumes.dicom.scans import scans_of
+
+    with quiet():
+        found = yield from find_images(files)
+        return found, list(scans_of(found.images, found.damaged, label))
 
 
 def _shortened(problems: Sequence[str]) -> list[str]:
     """Tell of a few damaged files, and how many more there are."""
     more = len(problems) - MOST_DAMAGED
-    return [*problems[:MOST_DAMAGED], *([f"{more} more files could not be read either."] if more > 0 else [])]
+    count = "1 more file" if more == 1 else f"{more} more files"
+    return [*problems[:MOST_DAMAGED], *([f"{count} could not be read either."] if more > 0 else [])]
 
 
 def _speaks_for_nifti(path: Path) -> bool:
@@ -249,17 +291,31 @@ def _speaks_for_nifti(path: Path) -> bool:
 
 
 def walk_files(paths: Sequence[Path]) -> Iterator[tuple[Path, bool]]:
-    """Go through files and folders in a fixed order, each file once, and say which were given by name."""
+    """Go through files and folders in a fixed order, each file once, and say which were given by name.
+
+    Links to folders are followed, each folder once: a link may lead back to where it lies.
+    """
     for path in dict.fromkeys(paths):
         if not path.is_dir():
             yield path, True
             continue
-        for folder, folders, names in os.walk(path):
-            folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
+        seen = {os.path.realpath(path)}
+        for folder, folders, names in os.walk(path, followlinks=True):
+            inside = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
+            folders[:] = [name for name in inside if _is_new(Path(folder, name), seen)]
             for name in sorted(names):
                 one = Path(folder, name)
                 if one.is_file():
                     yield one, False
+
+
+def _is_new(folder: Path, seen: set[str]) -> bool:
+    """Whether a folder was not come to before, by whatever links; it is noted as seen."""
+    real = os.path.realpath(folder)
+    if real in seen:
+        return False
+    seen.add(real)
+    return True
 
 
 def _common_folder(paths: Sequence[Path]) -> str:

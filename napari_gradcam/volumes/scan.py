@@ -87,7 +87,8 @@ class Scan:
     series
         Where it stands among others; None for a NIfTI file.
     aside
-        What it is where it was made beside a scan and is none by itself: "localizer", "segmentation", "dose"; else "".
+        What it is where it was made beside a scan and is none by itself: "localizer", "segmentation", "radiotherapy
+        dose", "derived" of a single image computed from others; else "".
     notices
         Whole sentences that a reader of the picture must know.
     problem
@@ -154,7 +155,8 @@ class Scan:
         volume = yield from self.reader(number - 1, resample=resample)
         if self.frames == 1:
             return volume
-        told = f"The file holds {self.frames} frames one after another; this is frame {number}."
+        holder = "series" if len(self.source) > 1 else "file"
+        told = f"The {holder} holds {self.frames} frames one after another; this is frame {number}."
         return replace(volume, notices=(told, *volume.notices))
 
 

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import gc
+import re
 import shutil
 import zipfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import nibabel
 import numpy as np
 import pytest
-from pydicom import dcmread
+from pydicom import Dataset, dcmread
+from pydicom.encaps import encapsulate
 from pydicom.fileset import FileSet
-from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, generate_uid
 
 from napari_gradcam import GradCamError, read_volume
 from napari_gradcam.volumes.dicom import header as headers
 from napari_gradcam.volumes.dicom import walk as walking
 from napari_gradcam.volumes.dicom.scans import quiet
-from napari_gradcam.volumes.reading import describe, find_scans
+from napari_gradcam.volumes.persons import Discretion, impersonal
+from napari_gradcam.volumes.reading import describe, find_scans, find_scans_steps
+from napari_gradcam.volumes.scan import Person
+from napari_gradcam.words import facts
+
+if TYPE_CHECKING:
+    from napari_gradcam.progress import Progress
 
 EVENLY = [(-10, -20, 5 * k) for k in range(5)]
 PRIVATE = ("secret", "person", "4711", "19700101", "1970-01-01", "famille")
@@ -181,10 +190,153 @@ def test_of_many_damaged_files_a_few_are_told_and_the_others_counted(series, sto
     other = series.folder / "other"
     other.mkdir()
     for number in range(8):
-        (other / f"{number}.dcm").write_bytes(b"short")
+        (other / f"{number}.dcm").write_bytes(b"\0short")
     notices = find_scans(series.folder).notices
     assert sum("is cut short" in notice for notice in notices) == 3
     assert "5 more files could not be read either." in notices
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_a_damaged_file_blames_the_series_that_it_says_it_is_of(series, stored, last):
+    series.stack(stored, EVENLY, SeriesDescription="good")
+    bad = series.stack(stored, EVENLY, SeriesInstanceUID=generate_uid(), SeriesDescription="bad")
+    for path in bad if last else bad[2:3]:
+        path.write_bytes(path.read_bytes()[:-10])
+    catalogue = find_scans(series.folder)
+    assert {scan.name: scan.problem is None for scan in catalogue.scans} == {"good": True} | (
+        {} if last else {"bad": False}
+    )
+    said = " ".join((*catalogue.notices, *(scan.problem or "" for scan in catalogue.scans)))
+    assert bad[2].name in said
+    np.testing.assert_array_equal(read_volume(series.folder, series="good").array, stored.transpose(2, 1, 0))
+
+
+def test_a_damaged_file_of_a_series_is_found_in_another_folder(series, stored):
+    paths = series.stack(stored, EVENLY)
+    (series.folder / "deep").mkdir()
+    moved = paths[2].rename(series.folder / "deep" / "2")
+    moved.write_bytes(moved.read_bytes()[:-10])
+    (scan,) = find_scans(series.folder).scans
+    assert f"“{moved}” is cut short" in scan.problem
+
+
+def test_a_file_cut_before_it_says_its_series_blames_all_of_its_folder(series, stored, refused):
+    uid = generate_uid()
+    series.stack(stored, EVENLY, SeriesDescription="one")
+    paths = series.stack(stored, EVENLY, SeriesInstanceUID=uid, SeriesDescription="two")
+    whole = paths[1].read_bytes()
+    end = whole.index(str(uid).encode()) + len(str(uid))
+    for length in (140, end - 4, end):  # and within its identifier, whose beginning is none
+        paths[1].write_bytes(whole[:length])
+        assert [scan.problem is None for scan in find_scans(series.folder).scans] == [False, False]
+
+
+@pytest.mark.parametrize(
+    "content", [b"hello", b"Dear colleague,\r\n" * 30, "Müller".encode(), b"\x89PNG\r\n" + bytes(300)]
+)
+def test_what_is_called_dicom_and_is_plainly_none_is_told_and_blocks_nothing(series, stored, refused, content):
+    series.stack(stored, EVENLY)
+    (series.folder / "notes.dcm").write_bytes(content)
+    volume = read_volume(series.folder)
+    np.testing.assert_array_equal(volume.array, stored.transpose(2, 1, 0))
+    assert volume.notices == ("Files that are not DICOM were left out: “notes.dcm”.",)
+    refused(series.folder / "notes.dcm", "neither DICOM nor NIfTI")
+
+
+@pytest.mark.parametrize("content", [b"", bytes(60), bytes(128) + b"DIC", bytes(200)])
+def test_what_may_be_a_slice_that_was_cut_short_still_blocks(series, stored, content):
+    series.stack(stored, EVENLY)
+    (series.folder / "notes.dcm").write_bytes(content)
+    assert "notes.dcm" in find_scans(series.folder).scans[0].problem
+
+
+@pytest.mark.parametrize("syntax", ["implicit", "explicit"])
+def test_files_without_a_preamble_or_an_ending_are_read(series, stored, syntax):
+    for k, path in enumerate(series.stack(stored, EVENLY)):
+        bare = Dataset(dcmread(path))
+        bare.save_as(path.with_name(f"IM{k}"), implicit_vr=syntax == "implicit", little_endian=True)
+        path.unlink()
+    volume = read_volume(series.folder)
+    np.testing.assert_array_equal(volume.array, stored.transpose(2, 1, 0))
+    assert volume.notices == ()
+    assert read_volume(series.folder / "IM3").shape == (6, 4, 1)
+    cut = series.folder / "IM2"
+    cut.write_bytes(cut.read_bytes()[:-5])
+    assert "IM2” is cut short" in find_scans(series.folder).scans[0].problem
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"\x08\0",
+        b"\x08\0\x05\0" + bytes(200),  # elements of no length at all, again and again
+        b"\x08\0\x05\0CS\xff\xff" + bytes(200),
+        b"\x08\0\x05\0CS\x02\0AB\x10\0\x10\0PN\0\0" + bytes(200),
+        bytes(range(256)),
+        b"\x02\0\x01\0\x03\0\0\0abc\x02\0\x02\0" + bytes(200),
+    ],
+)
+def test_a_few_bytes_that_look_like_dicom_make_no_dicom(series, stored, head):
+    series.stack(stored, EVENLY)
+    (series.folder / "other").write_bytes(head.ljust(300, b"x"))
+    volume = read_volume(series.folder)
+    assert volume.notices == ("Files that are not DICOM were left out: “other”.",)
+
+
+def test_links_to_folders_are_followed_once(series, stored, tmp_path):
+    paths = series.stack(stored, EVENLY)
+    other = tmp_path / "other"
+    (other / "deep").mkdir(parents=True)
+    for link, to in ((other / "one", series.folder), (other / "two", series.folder), (other / "deep" / "up", other)):
+        link.symlink_to(to, target_is_directory=True)
+    volume = read_volume(other)
+    np.testing.assert_array_equal(volume.array, stored.transpose(2, 1, 0))
+    assert volume.source == tuple(other / "one" / path.name for path in paths)
+    assert volume.notices == ()  # of copies that were left out
+
+
+# How far it has come, and Cancel
+
+
+def steps_of(path: Path) -> list[Progress]:
+    return list(find_scans_steps(path))
+
+
+def test_a_long_folder_is_gone_through_in_steps(tmp_path, stored):
+    nibabel.save(nibabel.Nifti1Image(stored, np.eye(4)), tmp_path / "0.nii")
+    for number in range(1, 120):
+        shutil.copy(tmp_path / "0.nii", tmp_path / f"{number}.nii")
+    told = steps_of(tmp_path)
+    assert {step.stage for step in told} == {"Looking for scans", "Reading headers"}
+    assert all(step.done <= step.total or not step.total for step in told)
+
+
+def test_cancelling_stops_the_walk_through_a_folder(tmp_path, monkeypatch):
+    for number in range(300):
+        (tmp_path / f"{number}.nii").write_bytes(b"none")
+    described = []
+    monkeypatch.setattr("napari_gradcam.volumes.nifti.nifti_scan", described.append)
+    steps = find_scans_steps(tmp_path)
+    assert next(steps).stage == "Looking for scans"
+    steps.close()
+    assert described == []
+
+
+def test_a_large_file_of_an_archive_is_unpacked_in_steps_and_cancelling_leaves_nothing(tmp_path, monkeypatch):
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    archive = pack(tmp_path / "large.zip", [("large.bin", bytes(50 << 20))])
+    told, steps = [], find_scans_steps(archive)
+    for step in steps:
+        told.append(step)
+        if step.done >= 16:
+            break
+    assert [(step.done, step.total) for step in told] == [(0, 51), (8, 51), (16, 51)]
+    steps.close()
+    del steps
+    gc.collect()
+    assert list(temporary.iterdir()) == []
 
 
 def test_where_no_scan_can_be_read_none_is_offered(series, stored, refused):
@@ -465,6 +617,95 @@ def test_a_description_that_tells_whose_scan_it_is_is_not_told(series, stored, t
     assert private(told(catalogue), series.folder) == []
     assert catalogue.scans[0].name == "scan"
     assert catalogue.scans[0].series.description == ""
+
+
+MUELLER = Person("Müller^Jürgen", "AB1234", "19700131")
+
+
+@pytest.mark.parametrize(
+    ("text", "person"),
+    [
+        *((f"MRT {name} Kopf", MUELLER) for name in ("Müller", "Mueller", "MULLER", "Jurgen", "Mu\u0308ller")),
+        ("Muller knee", Person("Mueller^A")),
+        ("Müller", Person("MULLER^A")),
+        ("Sorensen", Person("Sørensen^A")),
+        ("Lukasz", Person("Łukasz")),
+        *((text, MUELLER) for text in ("AB-12-34", "ab 1234", "x_AB1234_2", "A.B.1.2.3.4")),
+        ("ID 12 34 567", Person("", "1234567")),
+        ("1234567", Person("", "12-34-567")),
+        ("4711 knee", Person("", "0004711")),
+        *((f"born {date}", MUELLER) for date in ("31.01.70", "31.1.70", "1/31/70", "70-01-31", "310170", "700131")),
+        *((f"born {date}", MUELLER) for date in ("31.1.1970", "1970-01-31", "1970_1_31", "01311970", "31 01 1970")),
+        ("Ng brain", Person("Ng^A")),
+        ("山田 T1", Person("Yamada^Tarou=山田^太郎")),
+    ],
+)
+def test_names_ids_and_birth_dates_are_known_however_they_are_written(text, person):
+    assert impersonal(text, person) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "person"),
+    [
+        ("T1 axial 3.1 mm 70 Hz", MUELLER),
+        ("Muskel", MUELLER),
+        ("Pat 42", Person("X^Y", "42")),
+        ("T1 23 mm", Person("X^Y", "123")),
+        ("brainng", Person("Ng^A")),
+        ("series 1313", Person("", "A131", "19700101")),
+        ("CT 1.2.840.113619.2", MUELLER),
+        ("0001", Person("", "0000")),
+    ],
+)
+def test_what_only_looks_a_little_like_a_name_is_said(text, person):
+    assert impersonal(text, person) == text
+
+
+def test_sentences_name_files_by_number_where_their_names_tell_whose_they_are():
+    files = [Path("/data/Secret", name) for name in ("Secret_1.dcm", "Secret_2.dcm", "3.dcm")]
+    said = Discretion(["/data"], [Person("Secret^Person"), Person()], files).said
+    assert said("“Secret_1.dcm” and “Secret_2.dcm” differ from “3.dcm”.") == (
+        "“file 1 of 3” and “file 2 of 3” differ from “3.dcm”."
+    )
+    assert said("“/data/Secret/Secret_2.dcm” is cut short.") == "“/data/…/file 2 of 3” is cut short."
+    typed = Discretion(["/home/secret"], [Person("Secret^Person")], files).said
+    assert typed("“/home/secret/secret/x” in “/home/secret”") == "“/home/secret/…/x” in “/home/secret”"
+    assert Discretion(["/data"], [Person()], files).said("“Secret_1.dcm”") == "“Secret_1.dcm”"
+
+
+@pytest.mark.parametrize("case", ["gap", "cut", "pixels", "report", "duplicate", "zip", "folder"])
+def test_no_sentence_names_a_file_that_is_called_after_the_patient(series, stored, tmp_path, case):
+    folder = series.folder / ("Secret Person" if case == "folder" else "files")
+    series.folder = folder
+    places = [EVENLY[k] for k in ((0, 1, 2, 4) if case in ("gap", "folder", "zip") else (0, 1, 2, 3))]
+    paths = [series.slice(stored[k], place, name=f"SECRET_PERSON_{k}.dcm") for k, place in enumerate(places)]
+    if case == "cut":
+        paths[2].write_bytes(paths[2].read_bytes()[:-9])
+    elif case == "pixels":
+        repacked = dcmread(paths[1])
+        repacked.PixelData, repacked["PixelData"].is_undefined_length = encapsulate([b"\xff\x4f nothing"]), True
+        repacked["PixelData"].VR = "OB"
+        repacked.file_meta.TransferSyntaxUID = JPEG2000Lossless
+        repacked.save_as(paths[1])
+    elif case == "report":
+        (folder / "Secret Person report.xyz").write_bytes(b"hello" * 100)
+    elif case == "duplicate":
+        series.slice(stored[4], places[0], name="person.dcm")
+    given = (
+        pack(tmp_path / "scan.zip", [(f"Secret/{path.name}", path) for path in paths])
+        if case == "zip"
+        else folder.parent
+    )
+    catalogue, said = find_scans(given), []
+    for scan in catalogue.scans:
+        said += [scan.problem or "", *scan.notices, *(text for _, text in facts(scan))]
+        try:
+            said += scan.read().notices
+        except GradCamError as error:
+            said.append(str(error))
+    text = " ".join((*said, *catalogue.notices))
+    assert private(text, given) == []
+    assert re.search(r"file \d of \d", text) or case == "folder"
 
 
 def test_who_asks_is_told_whose_scan_it_is(series, stored):

@@ -7,12 +7,26 @@ kept by name and reason. Everyday companions of a scan (a README, thumbnails) ar
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+from pydicom.filereader import read_file_meta_info, read_partial
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from napari_gradcam.errors import GradCamError
 from napari_gradcam.progress import Progress
 from napari_gradcam.volumes.dicom.header import Header, read_header, walked_header
-from napari_gradcam.volumes.wording import listed, reason
+from napari_gradcam.volumes.persons import person_of
+from napari_gradcam.volumes.scan import Person
+from napari_gradcam.volumes.signs import (
+    DICOM_ENDINGS,
+    DICOM_HEAD,
+    EVERYDAY_ENDINGS,
+    EVERYDAY_NAMES,
+    begins_as_dataset,
+    has_dicom_mark,
+    is_something_else,
+)
+from napari_gradcam.volumes.wording import listed, printable, reason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,24 +34,30 @@ if TYPE_CHECKING:
 
     from napari_gradcam.progress import Steps
 
-DICOM_ENDINGS = (".dcm", ".dicom", ".dic", ".ima")
-"""Files so named are DICOM or are refused, whatever they hold."""
-
-_EVERYDAY_ENDINGS = frozenset(
-    (
-        *(".txt", ".md", ".rst", ".htm", ".html", ".xml", ".json", ".csv", ".tsv", ".yaml"),
-        *(".yml", ".toml", ".ini", ".inf", ".log", ".pdf", ".doc", ".docx", ".xls", ".xlsx"),
-        *(".rtf", ".png", ".jpg", ".jpeg", ".gif", ".bmp", ".svg", ".ico", ".css", ".js"),
-        *(".py", ".sh", ".bat", ".exe", ".dll", ".jar", ".db", ".lnk", ".url"),
-        *(".gz", ".tar", ".md5", ".sha256", ".bval", ".bvec", ".img"),
-    )
-)
-_EVERYDAY_NAMES = frozenset(("dicomdir", "readme", "license", "licence", "version", "changes", "lockfile", "thumbs.db"))
-
 _PREAMBLE = 128
 _DIRECTORY = "Media Storage Directory Storage"
 _PAUSE = 20
 """Files from one pause to the next."""
+_SERIES = 0x0020000E
+
+
+class Damaged(NamedTuple):
+    """A file that is DICOM, or should be, and cannot be read whole.
+
+    Attributes
+    ----------
+    path, sentence
+        The file, and what is wrong with it.
+    series
+        Its Series Instance UID (0020,000E), "" where that cannot be read either.
+    person
+        Whose it is, as far as that can be read.
+    """
+
+    path: Path
+    sentence: str
+    series: str = ""
+    person: Person = Person()
 
 
 @dataclass(frozen=True)
@@ -49,10 +69,12 @@ class FoundFiles:
     """DICOM objects that are no images, as ``“name” (kind)``."""
     unknown: tuple[str, ...]
     """Names of files that are not DICOM and are none of a scan's everyday companions."""
-    damaged: tuple[tuple[Path, str], ...]
-    """Files that are DICOM, or should be, and what is wrong with each: one sentence."""
+    damaged: tuple[Damaged, ...]
+    """Files that are DICOM, or should be, and what is wrong with each."""
     missing: tuple[str, ...] = ()
     """Files that a DICOMDIR lists and that are not there."""
+    persons: tuple[Person, ...] = ()
+    """Whose files these are, for what must not be said."""
 
     @property
     def notices(self) -> tuple[str, ...]:
@@ -79,12 +101,13 @@ def find_images(files: Sequence[tuple[Path, bool]]) -> Steps[FoundFiles]:
     images: list[Header] = []
     others: list[str] = []
     unknown: list[str] = []
-    damaged: list[tuple[Path, str]] = []
+    damaged: list[Damaged] = []
+    persons: dict[Person, None] = {}
     files, missing = _listed_by_directories(files)
     for done, (path, was_named) in enumerate(files):
         if done % _PAUSE == 0:
             yield Progress(done, len(files), "Reading headers")
-        if not was_named and (path.name.startswith(".") or path.name.lower() in _EVERYDAY_NAMES):
+        if not was_named and (path.name.startswith(".") or path.name.lower() in EVERYDAY_NAMES):
             continue
         try:
             header = walked_header(path)
@@ -93,19 +116,52 @@ def find_images(files: Sequence[tuple[Path, bool]]) -> Steps[FoundFiles]:
                     raise GradCamError(
                         f"“{path}” is neither DICOM nor NIfTI: give a scan file or a folder of DICOM files."
                     )
-                if path.suffix.lower() not in _EVERYDAY_ENDINGS:
+                if path.suffix.lower() not in EVERYDAY_ENDINGS:
                     unknown.append(f"“{path.name}”")
                 continue
             header = header or read_header(path)
+            persons.setdefault(person_of(header.told))
             kind = _kind(header)
         except GradCamError as error:
-            damaged.append((path, str(error)))
+            damaged.append(_damaged(path, str(error)))
+            persons.setdefault(damaged[-1].person)
             continue
         if kind is None:
             images.append(header)
         elif kind != _DIRECTORY:
             others.append(f"“{path.name}” ({kind.removesuffix(' Storage')})")
-    return FoundFiles(tuple(images), tuple(others), tuple(unknown), tuple(damaged), missing)
+    return FoundFiles(tuple(images), tuple(others), tuple(unknown), tuple(damaged), missing, tuple(persons))
+
+
+def _damaged(path: Path, sentence: str) -> Damaged:
+    """Read of a damaged file which series it is of, if no more: nothing behind it is looked at."""
+    behind = False
+
+    def is_behind(tag: int, vr: str | None, length: int) -> bool:
+        nonlocal behind
+        behind = tag > _SERIES  # a further element proves that the value was not cut short
+        return behind
+
+    try:
+        if _is_deflated(path):
+            return Damaged(path, sentence)
+        with path.open("rb") as file:
+            dataset = read_partial(file, is_behind, force=True)
+        told = {keyword: printable(str(dataset.get(keyword, ""))) for keyword in _WHOSE}
+    except Exception:  # pydicom raises a dozen types on damaged files
+        return Damaged(path, sentence)
+    return Damaged(path, sentence, told["SeriesInstanceUID"] if behind else "", person_of(told.__getitem__))
+
+
+_WHOSE = ("SeriesInstanceUID", "PatientName", "PatientID", "PatientBirthDate")
+
+
+def _is_deflated(path: Path) -> bool:
+    """Whether a file must be unpacked whole before anything of it is known: one that is damaged may never end."""
+    with path.open("rb") as file:
+        if not has_dicom_mark(file.read(DICOM_HEAD)):
+            return False
+    return bool(read_file_meta_info(path).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian)
 
 
 def _kind(header: Header) -> str | None:
@@ -184,15 +240,16 @@ def _is_dicom(path: Path) -> bool:
     """
     try:
         with path.open("rb") as file:
-            head = file.read(_PREAMBLE + 4)
+            head = file.read(DICOM_HEAD)
     except OSError as error:
         raise GradCamError(f"“{path}” cannot be read ({error.strerror or error}): check the file.") from error
-    if head[_PREAMBLE:] == b"DICM":
+    if has_dicom_mark(head) or begins_as_dataset(head):
         return True
-    if path.suffix.lower() in DICOM_ENDINGS:
+    ending = path.suffix.lower()
+    if ending in DICOM_ENDINGS and not is_something_else(head):
         if len(head) < _PREAMBLE + 4:
             raise GradCamError(f"“{path}” is cut short after {len(head)} bytes: copy or export it again.")
         return True
-    if len(head) < _PREAMBLE + 4 and not head.strip(b"\0") and path.suffix.lower() not in _EVERYDAY_ENDINGS:
+    if len(head) < _PREAMBLE + 4 and not head.strip(b"\0") and ending not in EVERYDAY_ENDINGS:
         raise GradCamError(f"“{path}” is empty, perhaps a slice whose copy was cut short: copy it again or remove it.")
     return False

@@ -16,7 +16,8 @@ from napari_gradcam.volumes.dicom.slices import NO_SCANS, Slice, slices_of
 from napari_gradcam.volumes.dicom.stacks import Pile, piles_of
 from napari_gradcam.volumes.dicom.voxels import read_voxels
 from napari_gradcam.volumes.orientation import obliquity, obliquity_notices
-from napari_gradcam.volumes.scan import Person, Scan, Series
+from napari_gradcam.volumes.persons import impersonal, person_of
+from napari_gradcam.volumes.scan import Scan, Series
 from napari_gradcam.volumes.volume import Volume
 
 if TYPE_CHECKING:
@@ -24,10 +25,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_gradcam.progress import Steps
+    from napari_gradcam.volumes.dicom.files import Damaged
     from napari_gradcam.volumes.dicom.header import Header
 
-_NO_LETTERS = re.compile(r"[\W_]+")
-"""What stands between the words of a name: ^ and =, and in files that break the rules anything else."""
+_SCOUT = re.compile(r"(?<![a-z])(scout|locali[sz]er|survey|topogram)s?(?![a-z])", re.IGNORECASE)
+"""What a series is called that was made to plan the others, where Image Type does not say it."""
 
 _LAY = {
     "HFP": "prone",
@@ -40,7 +42,7 @@ _LAY = {
 """How a patient lay who did not lie on the back, by Patient Position (0018,5100)."""
 
 
-def scans_of(images: Sequence[Header], damaged: Sequence[tuple[Path, str]], label: str) -> tuple[Scan, ...]:
+def scans_of(images: Sequence[Header], damaged: Sequence[Damaged], label: str) -> tuple[Scan, ...]:
     """List the scans that images make, by patient, study and series.
 
     Classic images are placed by Image Position and Image Orientation (Patient), (0020,0032) and (0020,0037), the
@@ -54,8 +56,8 @@ def scans_of(images: Sequence[Header], damaged: Sequence[tuple[Path, str]], labe
     images
         Headers of files with pixels.
     damaged
-        Files that could not be read, and why. One in the folder of a scan may be a slice of it, so that the scan has a
-        problem.
+        Files that could not be read, and why. A scan of the series that such a file says it is of has a problem; of a
+        file that does not say it, each scan with files in its folder.
     label
         What was searched, as it is called in a sentence.
     """
@@ -63,16 +65,19 @@ def scans_of(images: Sequence[Header], damaged: Sequence[tuple[Path, str]], labe
     scans: list[Scan] = []
     for (series, aside), headers in groups:
         where = label if len(groups) == 1 else f"“{_name(series, headers)}” in {label}"
-        scans += _scans_of_series(headers, series, aside, where)
-    folders = {path.parent: sentence for path, sentence in reversed(damaged)}
-    return tuple(
-        replace(scan, problem=problem, resampling=False) if (problem := _maybe_incomplete(scan, folders)) else scan
-        for scan in scans
+        uid = headers[0].told("SeriesInstanceUID")
+        for scan in _scans_of_series(headers, series, aside, where):
+            problem = _maybe_incomplete(scan, uid, damaged)
+            scans.append(replace(scan, problem=problem, resampling=False) if problem else scan)
+    return tuple(scans)
+
+
+def _maybe_incomplete(scan: Scan, uid: str, damaged: Sequence[Damaged]) -> str | None:
+    """Give what is wrong with a file that may be a slice of the scan."""
+    folders = {path.parent for path in scan.source} if damaged else set()
+    return next(
+        (one.sentence for one in damaged if (one.series == uid if one.series else one.path.parent in folders)), None
     )
-
-
-def _maybe_incomplete(scan: Scan, folders: dict[Path, str]) -> str | None:
-    return next((folders[path.parent] for path in scan.source if path.parent in folders), None)
 
 
 def _by_series(images: Sequence[Header]) -> list[tuple[tuple[Series, str], list[Header]]]:
@@ -100,50 +105,30 @@ def _order(series: Series) -> tuple[int, int, int, str]:
 
 
 def _aside(header: Header) -> str:
-    if "LOCALIZER" in header.told("ImageType").upper():
+    if "LOCALIZER" in header.told("ImageType").upper() or _SCOUT.search(header.told("SeriesDescription")):
         return "localizer"
     return NO_SCANS.get(header.told("Modality"), "")
 
 
 def _series(header: Header, patient: int, study: int) -> Series:
     told = header.told
-    person = Person(told("PatientName"), told("PatientID"), told("PatientBirthDate"))
+    person = person_of(told)
     return Series(
         patient=patient,
         study=study,
-        study_description=_impersonal(told("StudyDescription"), person),
-        description=_impersonal(told("SeriesDescription"), person),
+        study_description=impersonal(told("StudyDescription"), person),
+        description=impersonal(told("SeriesDescription"), person),
         number=told("SeriesNumber"),
         position=told("PatientPosition"),
         person=person,
     )
 
 
-def _impersonal(text: str, person: Person) -> str:
-    """Give a text, "" where it holds a part of the patient's name, ID or birth date."""
-    said = text.casefold()
-    words, digits = set(_NO_LETTERS.split(said)), re.sub(r"\D", "", said)
-    private = re.findall(r"\d{4,}", person.identifier)
-    if len(person.identifier) > 2:
-        private.append(person.identifier.casefold())
-    for part in _NO_LETTERS.split(person.name.casefold()):
-        # Two Latin letters are too many other things to be looked for within words.
-        if len(part) > 2 or not part.isascii():
-            private.append(part)
-        elif len(part) == 2 and part in words:
-            return ""
-    if len(born := re.sub(r"\D", "", person.born)) == 8:
-        year, month, day = born[:4], born[4:6], born[6:]
-        if any(date in digits for date in (born, day + month + year, month + day + year)):
-            return ""
-    return "" if any(part in said for part in private) else text
-
-
 def _name(series: Series, headers: Sequence[Header]) -> str:
     """Name a series by its description, else by its file or the folder of its files."""
     path = headers[0].path
     named = path.stem if len(headers) == 1 else path.parent.name
-    return series.description or _impersonal(named, series.person) or headers[0].told("Modality") or "Scan"
+    return series.description or impersonal(named, series.person) or headers[0].told("Modality") or "Scan"
 
 
 def _scans_of_series(headers: Sequence[Header], series: Series, aside: str, label: str) -> Iterator[Scan]:
@@ -182,7 +167,7 @@ def _scans_of_series(headers: Sequence[Header], series: Series, aside: str, labe
         return
     for number, pile in enumerate(piles, start=1):
         # A file that is called after the patient is called by its number.
-        apart = (_impersonal(what, series.person) or f"number {number}" for what in pile.told_apart)
+        apart = (impersonal(what, series.person) or f"number {number}" for what in pile.told_apart)
         title = ", ".join((name, *apart))
         where = label if len(piles) == 1 else f"“{title}” in {label}"
         try:
@@ -216,7 +201,7 @@ def _without_copies(headers: Sequence[Header]) -> tuple[list[Header], tuple[str,
 
 
 def _scan(pile: Pile, name: str, label: str, series: Series, aside: str, notices: tuple[str, ...]) -> Scan:
-    stacked = stack(pile.slices, label)
+    stacked = stack(pile.slices[:1] if pile.pictures else pile.slices, label)
     first = stacked.slices[0]
     return Scan(
         name=name,
@@ -229,8 +214,8 @@ def _scan(pile: Pile, name: str, label: str, series: Series, aside: str, notices
         in_patient_space=stacked.placed,
         frames=len(pile.slices) if pile.pictures else 1,
         series=series,
-        aside=aside,
-        notices=(*_grid_notices(stacked, series.position), *notices),
+        aside=aside or pile.aside,
+        notices=(*_grid_notices(stacked, series.position), *_frame_notices(pile), *pile.notices, *notices),
         unit=stacked.unit,
     )
 
@@ -261,7 +246,13 @@ class _Reader:
             name=self.name,
             window=middle.window,
             source=_sources(stacked.slices),
-            notices=(*_grid_notices(stacked, self.position), *voxels.notices, *self.notices),
+            notices=(
+                *(f"This frame is that of {name}." for name in self.pile.frames[frame : frame + 1]),
+                *_grid_notices(stacked, self.position),
+                *self.pile.notices,
+                *voxels.notices,
+                *self.notices,
+            ),
             in_patient_space=stacked.placed,
             color=voxels.color,
             unit=stacked.unit,
@@ -270,6 +261,11 @@ class _Reader:
 
 def _sources(slices: Sequence[Slice]) -> tuple[Path, ...]:
     return tuple(dict.fromkeys(one.header.path for one in slices))
+
+
+def _frame_notices(pile: Pile) -> tuple[str, ...]:
+    names = pile.frames
+    return (f"Its {len(names)} images lie at one position, from {names[0]} to {names[-1]}.",) if names else ()
 
 
 def _grid_notices(stacked: Stack, position: str) -> tuple[str, ...]:
