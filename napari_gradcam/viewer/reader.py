@@ -5,7 +5,6 @@ Reading loads neither torch nor MONAI. Anything that is not ours is refused fast
 
 from __future__ import annotations
 
-import os
 import zipfile
 import zlib
 from itertools import islice
@@ -18,13 +17,17 @@ from napari_gradcam.errors import GradCamError
 from napari_gradcam.viewer.current import current_viewer
 from napari_gradcam.viewer.opening import Cancelled, open_scans
 from napari_gradcam.volumes.nifti import is_nifti
+from napari_gradcam.volumes.reading import walk_files
+from napari_gradcam.volumes.signs import DICOM_HEAD, EVERYDAY_ENDINGS, begins_as_dataset, has_dicom_mark
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 _ENDINGS = (".nii", ".nii.gz", ".nii.bz2", ".dcm", ".dicom", ".ima")
 _FILES_LOOKED_AT = 100
-"""How many files of a folder are looked at before it is called one without scans."""
+"""How many files of a folder are looked into before it is called one without scans."""
+_NAMES_LOOKED_AT = 20_000
+"""How many names of files are gone through, those that are plainly no scans among them."""
 
 
 def get_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], list[tuple[Any, ...]]] | None:
@@ -63,40 +66,43 @@ def read(path: str | Sequence[str]) -> list[tuple[Any, ...]]:
 
 def _is_ours(path: Path) -> bool:
     if path.is_dir():
-        return any(_is_scan(one) for one in islice(_files(path), _FILES_LOOKED_AT))
+        return any(map(_is_scan, islice(_candidates(path), _FILES_LOOKED_AT)))
     name = path.name.lower()
     if name.endswith(".zip"):
         return _holds_scans(path)
-    return _is_scan(path) or (is_nifti(path) if name.endswith(".hdr") else False)
+    return _is_scan(path) or (is_nifti(path) if name.endswith((".hdr", ".img")) else False)
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    for parent, folders, names in os.walk(folder):
-        folders.sort()
-        yield from (Path(parent, name) for name in sorted(names))
+def _candidates(folder: Path) -> Iterator[Path]:
+    """Give the files of a folder that may be scans: not pictures, texts and the like, by their names."""
+    for path, _ in islice(walk_files([folder]), _NAMES_LOOKED_AT):
+        if path.name.lower().endswith(_ENDINGS) or path.suffix.lower() not in EVERYDAY_ENDINGS:
+            yield path
 
 
 def _is_scan(path: Path) -> bool:
-    return path.name.lower().endswith(_ENDINGS) or _has_dicom_mark(path)
+    return path.name.lower().endswith(_ENDINGS) or _is_dicom(path)
 
 
 def _holds_scans(archive: Path) -> bool:
-    """Whether one of the first files of a zip archive is called a scan, or has DICOM's mark."""
+    """Whether one of the first files of a zip archive is called a scan, or begins as DICOM does."""
     try:
         with zipfile.ZipFile(archive) as packed:
             for member in islice((one for one in packed.infolist() if not one.is_dir()), _FILES_LOOKED_AT):
-                if member.filename.lower().endswith(_ENDINGS) or packed.open(member).read(132)[128:] == b"DICM":
+                if member.filename.lower().endswith(_ENDINGS) or _shows_dicom(packed.open(member).read(DICOM_HEAD)):
                     return True
     except (OSError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error):
         return False
     return False
 
 
-def _has_dicom_mark(path: Path) -> bool:
-    """Whether ``DICM`` stands behind the 128 bytes of the preamble (DICOM PS3.10, section 7.1)."""
+def _is_dicom(path: Path) -> bool:
     try:
         with path.open("rb") as file:
-            file.seek(128)
-            return file.read(4) == b"DICM"
+            return _shows_dicom(file.read(DICOM_HEAD))
     except OSError:
         return False
+
+
+def _shows_dicom(head: bytes) -> bool:
+    return has_dicom_mark(head) or begins_as_dataset(head)

@@ -41,9 +41,22 @@ def test_napari_finds_the_installed_plugin() -> None:
         ("slice.dcm", True),
         ("slice.IMA", True),
         ("IM000001", True),
+        ("IMAGE00001", True),
+        ("file-0001", True),
+        ("1.2.840.113619.2.5", True),
+        ("MR.1.3.12.2", True),
+        ("MR.1.3.12.2.1107", True),
+        ("A.B", True),
+        ("DICOMDIR", True),
+        ("pair.img", True),
         ("a_name_of_more_than_eight", False),
         ("scan.tif", False),
         ("IMG_1.jpg", False),
+        *(
+            (f"data_01{ending}", False)
+            for ending in (".png", ".csv", ".tif", ".ome.tif", ".h5", ".nd2", ".czi", ".mp4")
+        ),
+        *((f"data_01{ending}", False) for ending in (".npy", ".zarr", ".jp2", ".txt", ".py", ".lif", ".svg", ".ims")),
     ],
 )
 def test_only_names_that_may_be_ours_are_offered_to_the_reader(tmp_path: Path, name: str, wanted: bool) -> None:

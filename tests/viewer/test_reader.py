@@ -66,6 +66,27 @@ def test_what_may_be_a_scan_is_accepted(nifti: Path, tmp_path: Path) -> None:
     for path in (nifti, SLICE, SLICE.parent, unnamed):
         assert get_reader(str(path)) is read
     assert get_reader([str(SLICE), str(SLICE.with_name("brain_002.dcm"))]) is read
+    nib.save(nib.Nifti1Pair(np.zeros((2, 2, 2), np.int16), np.eye(4)), tmp_path / "pair.img")
+    assert get_reader(str(tmp_path / "pair.img")) is read
+
+
+def test_pictures_and_texts_before_the_scan_do_not_hide_it(tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    for number in range(150):
+        (tmp_path / "pictures" / f"{number}.jpg").write_bytes(b"\xff\xd8\xff")
+    assert get_reader(str(tmp_path)) is None
+    (tmp_path / "scan").mkdir()
+    (tmp_path / "scan" / "1").write_bytes(SLICE.read_bytes())
+    assert get_reader(str(tmp_path)) is read
+
+
+def test_a_file_without_a_preamble_is_accepted(tmp_path: Path) -> None:
+    from pydicom import Dataset, dcmread
+
+    Dataset(dcmread(SLICE)).save_as(tmp_path / "IM1", implicit_vr=True, little_endian=True)
+    assert get_reader(str(tmp_path / "IM1")) is read
+    (tmp_path / "IM2").write_bytes(b"\x08\0" + b"anything else " * 20)
+    assert get_reader(str(tmp_path / "IM2")) is None
 
 
 def test_anything_else_is_left_to_other_readers(tmp_path: Path) -> None:
