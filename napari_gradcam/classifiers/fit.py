@@ -72,7 +72,7 @@ def fit_notices(
     read = values or (float(prepared.tensor.min()), float(prepared.tensor.max()))
     found = (
         _modality(wants.modality, channels),
-        _values(wants.value_range, read),
+        _values(wants.value_range, read, channels),
         _number(classifier, int(prepared.tensor.shape[1])),
         _colours(wants.channels, channels),
         _size(wants.size, tuple(prepared.tensor.shape[2:])) if classifier.windows is None else "",
@@ -96,33 +96,49 @@ def _modality(wanted: str, channels: Channels) -> str:
     made_for = kinds_of(wanted)
     if not made_for:
         return ""
-    for volume in dict.fromkeys(channels.volumes):
+    volumes = list(dict.fromkeys(channels.volumes))
+    for volume in volumes:
         if (given := kinds_of(volume.modality)) and not given & made_for:
-            which = "this one" if len(set(channels.volumes)) == 1 else f"“{volume.name}”"
+            which = "this one" if len(volumes) == 1 else f"“{volume.name}”"
             return (
                 f"The model was made for {_either(made_for)} scans and {which} is {_either(given)}: its scores and map "
                 "may mean nothing."
             )
-    return ""
+    unknown = [volume.name for volume in volumes if not volume.modality]
+    if not unknown:
+        return ""
+    which = "this one" if len(volumes) == 1 else f"“{unknown[0]}”"
+    return f"The model was made for {_either(made_for)} scans and the file does not say what {which} is: make sure."
 
 
 def _either(kinds: set[str]) -> str:
     return " or ".join(kind for kind in KINDS if kind in kinds)
 
 
-def _values(wanted: tuple[float, float] | None, read: tuple[float, float]) -> str:
-    if wanted is None or not np.isfinite(wanted).all() or not wanted[1] > wanted[0]:
+def _values(wanted: tuple[float, float] | None, read: tuple[float, float], channels: Channels) -> str:
+    """Say that neither the scan's own values nor what was made of them fit the range that a model was made for.
+
+    Of that range some makers mean the one and some the other: MONAI's schema does not say.
+    """
+    if wanted is None or not np.isfinite(wanted).all() or not wanted[1] > wanted[0] or _fit(read, wanted):
         return ""
-    width = wanted[1] - wanted[0]
-    outside = read[0] < wanted[0] - SLACK * width or read[1] > wanted[1] + SLACK * width
-    narrow = 0 < read[1] - read[0] < NARROWEST * width
-    if not (outside or narrow):
+    own = float(channels.array.min()), float(channels.array.max())
+    # Colours are whole numbers up to 255 in one file and fractions in another.
+    fractions = (own[0] / 255, own[1] / 255) if channels.array.dtype == np.uint8 else own
+    if _fit(own, wanted) or _fit(fractions, wanted):
         return ""
-    spans = f"{read[0]:.3g} to {read[1]:.3g}", f"{wanted[0]:.3g} to {wanted[1]:.3g}"
+    scan, network, model = (f"{low:.3g} to {high:.3g}" for low, high in (own, read, wanted))
+    of_scan = "" if scan == network else f", from a scan with values from {scan},"
     return (
-        f"The network read values from {spans[0]} and was made for values from {spans[1]}: the scan may be in other "
-        "units than those it was trained on."
+        f"The network read values from {network}{of_scan} and was made for values from {model}: the scan may be in "
+        "other units than those it was trained on."
     )
+
+
+def _fit(values: tuple[float, float], wanted: tuple[float, float]) -> bool:
+    width = wanted[1] - wanted[0]
+    outside = values[0] < wanted[0] - SLACK * width or values[1] > wanted[1] + SLACK * width
+    return not outside and not 0 < values[1] - values[0] < NARROWEST * width
 
 
 def _number(classifier: Classifier, read: int) -> str:

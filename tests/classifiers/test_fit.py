@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from monai.transforms import Orientation, Resize, ScaleIntensityRange, Spacing
+from monai.transforms import NormalizeIntensity, Orientation, Resize, ScaleIntensityRange, Spacing
 from torch import nn
 
 from napari_gradcam import Classifier, Volume, explain
@@ -66,8 +67,8 @@ def notices(given: Any, model: Classifier, plane: str = "axial", **more: Any) ->
         ("US", "US"),
         ("OCT", "OPT"),
         ("", "CT"),  # nothing is declared
-        ("MR", ""),  # the file does not say
-        ("MR", "OT"),  # or says nothing of use
+        ("MR", "OT"),  # the file says nothing of use
+        ("RGB", ""),  # nothing that is known is declared
         ("RGB", "XC"),
         ("structural", "CT"),
     ],
@@ -102,6 +103,18 @@ def test_of_several_scans_the_one_of_another_modality_is_named() -> None:
     assert notices([scan("MR"), scan("PT")], classifier(reads=2, modality="PET-MR")) == ()
 
 
+def test_a_scan_that_does_not_say_its_modality_must_be_looked_at() -> None:
+    """NIfTI never says it."""
+    told = "The model was made for {} scans and the file does not say what {} is: make sure."
+    assert notices(scan(), classifier(modality="CT")) == (told.format("CT", "this one"),)
+    assert explain(scan(), classifier(modality="CT")).notices.count(told.format("CT", "this one")) == 1
+    given = [scan("MR", name="t1"), scan(name="t2"), scan(name="flair")]
+    assert notices(given, classifier(reads=3, modality="MRI")) == (told.format("MR", "“t2”"),)
+    # That one is certainly another says more.
+    (other,) = notices([scan(), scan("CT", name="bone")], classifier(reads=2, modality="MR"))
+    assert "“bone” is CT" in other
+
+
 def test_a_text_may_name_several_kinds_and_words_within_words_are_none() -> None:
     assert kinds_of("MR and CT") == {"MR", "CT"}
     assert kinds_of("spectrum") == kinds_of("octopus") == kinds_of("") == set()
@@ -116,15 +129,41 @@ def test_values_within_the_range_or_a_little_outside_say_nothing(wanted: Any) ->
 
 
 @pytest.mark.parametrize(
-    ("scale", "read"),
-    [(ScaleIntensityRange(0, 1, 0, 255), "0 to 255"), (ScaleIntensityRange(0, 1, -3, 3), "-3 to 3")],
+    ("scale", "read", "own"),
+    [
+        (ScaleIntensityRange(-1000, 1000, 0, 255), (0, 255), (-1000, 1000)),
+        (ScaleIntensityRange(-1000, 1000, -3, 3), (-3, 3), (-1000, 1000)),
+        (None, (-1000, 1000), None),
+    ],
 )
-def test_values_clearly_outside_are_said_with_both_ranges(scale: Any, read: str) -> None:
-    (told,) = notices(scan(), classifier(scale, value_range=(0, 1)))
-    assert "was made for values from 0 to 1:" in told
-    low, high = (float(number) for number in told.split("values from ")[1].split(" and ")[0].split(" to "))
-    wanted = [float(number) for number in read.split(" to ")]
-    assert (low, high) == (pytest.approx(wanted[0], abs=0.1), pytest.approx(wanted[1], abs=0.1))
+def test_values_clearly_outside_are_said_with_all_ranges(scale: Any, read: Any, own: Any) -> None:
+    in_hu = Volume(2000 * scan().array - 1000, np.eye(4))
+    (told,) = notices(in_hu, classifier(scale, value_range=(0, 1)))
+    spans = [tuple(map(float, span)) for span in re.findall(r"values from (\S+) to ([^\s:,]+)", told)]
+    expected = [read, *([own] if own else []), (0, 1)]
+    assert np.array(spans) == pytest.approx(np.array(expected, dtype=float), abs=2)
+
+
+@pytest.mark.parametrize(
+    ("values", "scale", "wanted"),
+    [
+        ((0, 255), ScaleIntensityRange(0, 255, -1, 1), (0, 255)),  # the raw picture is meant, as in MONAI's zoo
+        ((0, 255), ScaleIntensityRange(0, 255, -1, 1), (-1, 1)),  # what the network reads is meant
+        ((-1000, 1000), ScaleIntensityRange(-1000, 1000, 0, 1), (-1024, 1024)),
+        ((-1000, 1000), ScaleIntensityRange(-1000, 1000, 0, 1), (0, 1)),
+    ],
+)
+def test_a_range_may_be_that_of_the_scan_or_of_what_the_network_reads(values: Any, scale: Any, wanted: Any) -> None:
+    low, high = values
+    fits = Volume(low + (high - low) * scan().array, np.eye(4))
+    assert notices(fits, classifier(scale, value_range=wanted)) == ()
+    (told,) = notices(Volume(fits.array * 40 + 50000, np.eye(4)), classifier(scale, value_range=wanted))
+    assert "other units" in told
+
+
+def test_colours_up_to_255_are_fractions_to_a_model_that_says_so() -> None:
+    picture = Volume.of_picture(np.random.default_rng(0).integers(0, 255, (16, 16, 3), dtype=np.uint8))
+    assert notices(picture, classifier(NormalizeIntensity(), reads=3, dims=2, value_range=(0, 1))) == ()
 
 
 def test_values_in_other_units_are_seen_though_they_lie_within() -> None:

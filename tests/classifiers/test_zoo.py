@@ -107,6 +107,12 @@ def test_each_classifier_of_the_zoo_explains_a_picture(
     total = sum(explanation.scores.values())
     exclusive = activation == "softmax" or len(classes) == 2
     assert total == pytest.approx(1) if exclusive else 0 < total < len(classes)
+    # The pictures are what each was made for: beside what the bundle says, it is said how they were given.
+    order = "row by row" if name == "pathology_tumor_detection" else "column by column"
+    given_as = ["The network reads pictures", "The channels were taken in the order given"][: 1 + (shape[0] == 4)]
+    ours = [notice for notice in explanation.notices if notice not in classifier.notices]
+    assert [notice.startswith(start) for notice, start in zip(ours, given_as, strict=True)] == [True] * len(given_as)
+    assert order in ours[0]
 
 
 def test_the_bundle_with_scripts_names_each_of_them(tmp_path: Path) -> None:
