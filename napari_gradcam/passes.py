@@ -269,7 +269,12 @@ def _best_layer(classifier: Classifier, shape: tuple[int, ...]) -> str:
     """Name the layer that is best for samples of a shape; that may need a survey."""
     try:
         return classifier.default_layer_for(shape)
+    except ShortOfMemoryError:
+        raise  # it speaks of the scan's own input
     except GradCamError as error:
         if error.__cause__ is None:
             raise  # no layer has a grid
-        return classifier.default_layer  # the network does not take the input: its run says best why
+        try:
+            return classifier.default_layer  # the network does not take the input: its run says best why
+        except GradCamError:
+            raise error from error.__cause__

@@ -188,6 +188,20 @@ def test_what_was_read_before_memory_ran_short_is_kept(monkeypatch: pytest.Monke
     assert_same(result, explain(scan(), classifier(Hungry(2)), "b", layer="cells"))
 
 
+def test_a_scan_too_large_to_be_looked_at_is_refused_by_its_own_size() -> None:
+    """Not by the size that the model declares, which would need more still."""
+
+    class Large(Hungry):
+        def forward(self, x: Tensor) -> Tensor:
+            if x.device.type != "meta" and x.shape[-1] >= 32:
+                raise self.error()
+            return super().forward(x)
+
+    model = Classifier(Large(3), ResizeWithPadOrCrop((40, 36, 32)), ("a", "b"), "softmax", 3, (1, 64, 64, 64))
+    with pytest.raises(ShortOfMemoryError, match=r"an input of 1 × 40 × 36 × 32 \(channels first\)"):
+        explain(scan(), model)
+
+
 @pytest.mark.parametrize("target", [None, "b"])
 def test_from_a_gpu_without_room_the_rest_goes_to_the_cpu(
     gpu: Device, monkeypatch: pytest.MonkeyPatch, target: str | None
