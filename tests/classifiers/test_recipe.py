@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import nibabel as nib
@@ -16,11 +17,10 @@ from napari_gradcam import GradCamError, Volume, explain, load_classifier, read_
 from napari_gradcam.classifiers import fields
 from napari_gradcam.classifiers.channels import channels_of
 from napari_gradcam.classifiers.preprocessing import prepare_volume
-from napari_gradcam.classifiers.recipe import read_recipe
+from napari_gradcam.classifiers.recipe import _WINDOW, KEYS, read_recipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 SMALL = {"block_config": [2], "init_features": 4, "growth_rate": 4, "bn_size": 1}
 RECIPE: dict[str, Any] = {
@@ -290,3 +290,16 @@ def test_a_volume_is_explained(write: Callable[..., Path]) -> None:
     volume = Volume(np.random.default_rng(0).random((20, 24, 28), dtype=np.float32), np.eye(4), name="noise")
     explanation = explain(volume, load_classifier(write()), "lesion")
     assert explanation.heatmap.shape == volume.shape
+
+
+def test_the_example_in_the_documentation_names_every_key_and_opens(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
+    text = page.split("```yaml\n")[1].split("```")[0]
+    content = yaml.safe_load(text)
+    assert set(content) == set(KEYS)
+    assert set(content["window"]) == set(_WINDOW)
+    torch.save(DenseNet(2, 3, 2, init_features=32).state_dict(), tmp_path / content["weights"])
+    (tmp_path / "recipe.yaml").write_text(text)
+    model = load_classifier(tmp_path / "recipe.yaml")
+    assert (model.class_names, model.declared_layer) == (("healthy", "lesion"), content["target_layer"])
+    assert any(layer.name == content["target_layer"] and layer.problem is None for layer in model.layers())
