@@ -1,4 +1,4 @@
-"""Two thousand damaged DICOM files, made of real ones: each is read to the right volume or refused in one sentence.
+"""Four thousand damaged DICOM files, made of real ones: each is read to the right volume or refused in one sentence.
 
 The mutants are made and read by a process of their own (this file as a script), so that a decoder that crashes or hangs
 fails a test that names the mutant; ``python tests/volumes/test_fuzz.py FOLDER FIRST LAST`` makes some of them again.
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from napari_gradcam.volumes import Volume
 
 MUTANTS = 2000
+"""Beside those that are cut at each of their elements, and those of which each element is left out."""
 SECONDS = 5.0
 """Processor time for one mutant."""
 HANGS = 60.0
@@ -93,7 +94,7 @@ ALL_TAGS = (
     "SC_rgb_jpeg_dcmtk",
     "series",
 )
-"""Originals that are cut at each of their elements, and that each is left out of."""
+"""Originals that each of their elements is left out of, and that are cut within some."""
 
 
 # The originals
@@ -456,15 +457,17 @@ ANY_FILE = (
 
 
 def plans(made: dict[str, Original]) -> list[tuple[Original, Callable[[Random], Mutant]]]:
-    """List how each mutant is made: cut and thinned at every element of some originals, then at random."""
-    listed: list[tuple[Original, Callable[[Random], Mutant]]] = []
-    for name in ALL_TAGS:
-        one = made[name]
+    """List how each mutant is made: cut and thinned at every element, then at random."""
+    listed: list[tuple[Original, Callable[[Random], Mutant]]] = [
+        (one, lambda _, one=one, place=place: cut(one, place.start)) for one in made.values() for place in one.places
+    ]
+    within: list[tuple[Original, Callable[[Random], Mutant]]] = []
+    for one in (made[name] for name in ALL_TAGS):
         for place in one.places:
-            listed.append((one, lambda _, one=one, place=place: cut(one, place.start)))
-            listed.append((one, lambda random, one=one, place=place: cut(one, random.randint(place.start, place.end))))
             listed.append((one, lambda _, one=one, place=place: left_out(one, place)))
-    listed = Random(1).sample(listed, 800)
+            within.append((one, lambda random, one=one, place=place: cut(one, random.randint(place.start, place.end))))
+    total = len(listed) + MUTANTS
+    listed += Random(1).sample(within, 250)
     packed = [made[name] for name in FILES if made[name].pixels and UID(made[name].syntax).is_encapsulated]
     listed += [(one, lambda random, one=one: codestream(one, random)) for one in Random(2).choices(packed, k=300)]
     listed += [(one, lambda random, one=one: flipped_pixels(one, random)) for one in Random(3).choices(packed, k=200)]
@@ -477,7 +480,7 @@ def plans(made: dict[str, Original]) -> list[tuple[Original, Callable[[Random], 
     for name, way in product(("enhanced", "DICOMDIR", "MR_small"), (wrong_length, put_in, flipped_header)):
         listed += [(made[name], lambda random, name=name, way=way: way(made[name], random)) for _ in range(30)]
     ways, files = Random(4), [one for one in made.values() if one.places]
-    while len(listed) < MUTANTS:
+    while len(listed) < total:
         one, way = ways.choice(files), ways.choice(ANY_FILE)
         listed.append((one, lambda random, one=one, way=way: way(one, random)))
     return listed
@@ -488,11 +491,11 @@ def plans(made: dict[str, Original]) -> list[tuple[Original, Callable[[Random], 
 
 def test_damaged_files_are_read_right_or_refused_in_a_sentence(tmp_path):
     """One process reads them all; another goes on where it dies, until three have died."""
-    wrong, first, died, volumes = [], 0, 0, 0
-    while first < MUTANTS and died < 3:
+    wrong, first, died, volumes, count = [], 0, 0, 0, len(plans(originals()))
+    while first < count and died < 3:
         folder = tmp_path / str(first)
         folder.mkdir()
-        command = [sys.executable, __file__, str(folder), str(first), str(MUTANTS)]
+        command = [sys.executable, __file__, str(folder), str(first), str(count)]
         run = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
         begun = ""
         for line in filter(lambda line: line.startswith("{"), run.stdout.splitlines()):

@@ -197,7 +197,7 @@ def _with_b_values(groups: _Groups) -> _Groups:
     values = [{one.marks.get("b-value") for one in part} for _, part in groups]
     if any(len(own) > 1 for own in values) or len(set.union(*values, set())) < 2:
         return groups
-    said = [_said("b-value", *own) for own in values]
+    said = [_said("b-value", next(iter(own))) for own in values]
     return [(name if b in name else (*name, b), part) for (name, part), b in zip(groups, said, strict=True)]
 
 
