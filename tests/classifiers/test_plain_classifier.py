@@ -161,6 +161,33 @@ def test_too_many_names_for_a_given_head_are_refused_at_first_use() -> None:
         explain(VOLUME, wrong)
 
 
+@pytest.mark.parametrize("side", [64, 96])
+def test_the_heat_lies_on_a_blob_although_the_network_pads_by_a_layer(side: int) -> None:
+    """As EfficientNets do: the map of the padding layer, the deepest with 4 cells a side, would lie further inside."""
+
+    class Padded(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fine, self.coarse = nn.Conv2d(1, 1, 8, stride=8, bias=False), nn.AvgPool2d(side // 16)
+            self.pad, self.conv, self.head = nn.ConstantPad2d(1, 0.0), nn.Conv2d(1, 1, 3, bias=False), nn.Linear(1, 2)
+            for one in (self.fine, self.conv):
+                nn.init.ones_(one.weight)
+            self.head.weight.data = torch.tensor([[-1.0], [1.0]])
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(self.conv(self.pad(self.coarse(self.fine(x)))).mean(dim=(2, 3)))
+
+    values = np.zeros((side, side, 1), np.float32)
+    values[1:7, side - 7 : side - 1] = 1
+    classifier = Classifier(Padded(), None, ["a", "b"], "softmax", input_shape=(1, side, side))
+    found = explain(Volume(values, np.eye(4)), classifier, "b")
+    assert found.layer == "fine"
+    heat = found.heatmap[..., 0]
+    assert (np.indices(heat.shape) * heat).sum(axis=(1, 2)) / heat.sum() == pytest.approx([3.5, side - 4.5], abs=2)
+    with pytest.raises(GradCamError, match="“pad” puts a border"):
+        explain(Volume(values, np.eye(4)), classifier, "b", layer="pad")
+
+
 # Preprocessing, as a person has it from training
 
 RESIZED = [Orientation("RAS", labels=None), Resize((32, 32, 32))]
