@@ -89,6 +89,9 @@ class Explanation:
         What lengths and positions are measured in: ``"mm"``, or ``"pixels"`` of a picture that does not say its size.
     signed
         Whether negative values, evidence against the class, were kept.
+    against
+        The class whose evidence was taken off (:func:`napari_gradcam.contrast.opposed`): positive values speak for
+        `target` rather than for it, negative ones for it rather than for `target`. Empty as a rule.
     completeness
         How far Σ gradient × activation over the layer is from class score − bias, as a share: rounding, below 1e-4,
         unless something is wrong. None where more than pooling and one linear layer lies after the layer, so that
@@ -118,6 +121,7 @@ class Explanation:
     in_patient_space: bool = True
     unit: Unit = "mm"
     signed: bool = False
+    against: str = ""
     completeness: float | None = None
     parts: Mapping[str, Explanation] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
@@ -133,6 +137,12 @@ class Explanation:
     def is_empty(self) -> bool:
         """Whether there is no positive evidence for the class anywhere: nothing to show, and no noise to paint."""
         return not self.peak.value > 0
+
+    @cached_property
+    def strongest(self) -> float:
+        """The largest raw value, of a signed map for or against the class; 0 where there is nothing to show."""
+        opposed = -float(self.heatmap.min()) if self.signed else 0.0
+        return max(self.peak.value, opposed, 0.0)
 
     @property
     def cell_size(self) -> tuple[float, float, float]:

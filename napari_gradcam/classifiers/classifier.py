@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import InitVar, dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
+import torch
 from nibabel.affines import voxel_sizes
 
 from napari_gradcam.cam import LayerInfo, on_scan, recommended, survey
@@ -212,6 +214,19 @@ class Classifier:
     @cached_property
     def _surveys(self) -> dict[tuple[int, ...], tuple[LayerInfo, ...]]:
         return {}
+
+    @cached_property
+    def weights_digest(self) -> str:
+        """SHA-256 of the network's weights and buffers, hexadecimal: of names, types, shapes and values, by name."""
+        whole = hashlib.sha256()
+        for name, tensor in sorted(self.network.state_dict().items()):
+            if not isinstance(tensor, torch.Tensor):
+                continue
+            values = tensor.detach().cpu().contiguous().reshape(-1)
+            whole.update(f"{name} {values.dtype} {tuple(tensor.shape)}".encode())
+            if values.numel():
+                whole.update(values.view(torch.uint8).numpy().data)
+        return whole.hexdigest()
 
     def layers_for(self, shape: tuple[int, ...]) -> tuple[LayerInfo, ...]:
         """List the network's layers as :meth:`layers` does, for inputs of a shape ``(channel, *spatial)``."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QFormLayout, QLabel, QPlainTextEdit, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFormLayout, QLabel, QPlainTextEdit, QWidget
 
 from napari_gradcam.viewer.parts import text_label
+from napari_gradcam.viewer.section import Section
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,35 +18,19 @@ LONG = 400
 """Texts of more letters than this, or of several lines, scroll."""
 
 _LINES = 10
-_CLOSED, _OPEN = "▸", "▾"
 
 
-class AboutSection(QWidget):
-    """Names and values below a title that opens and closes it.
-
-    Not superqt's ``QCollapsible``, which gives its content the height that its text would have at another width, and
-    paints an arrow in the colours of Qt rather than of napari's theme.
+class AboutSection(Section):
+    """Names and values.
 
     Values are shown letter by letter: they come from the model, and are neither markup nor links.
     """
 
     def __init__(self, *, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.title = QPushButton()
-        self.title.setCheckable(True)
-        self.title.setFlat(True)
+        super().__init__(TITLE, QWidget(), parent=parent)
         self.title.setToolTip("What the model's makers say of it")
-        self.title.setStyleSheet("text-align: left; font-weight: bold; padding: 2px 0; background: transparent;")
         self._facts: tuple[tuple[str, str], ...] = ()
         self._values: dict[str, QWidget] = {}
-        self._content = QWidget()
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(3)
-        column.addWidget(self.title)
-        column.addWidget(self._content)
-        self.title.toggled.connect(self._on_toggled)
-        self._on_toggled(False)
         self.hide()
 
     def show_facts(self, facts: Sequence[tuple[str, str]]) -> None:
@@ -56,10 +41,8 @@ class AboutSection(QWidget):
             return
         self._facts = facts
         self._values = {name: _shown(value) for name, value in facts}
-        column, before = self.layout(), self._content
-        assert column is not None
-        self._content = QWidget()
-        form = QFormLayout(self._content)
+        content = QWidget()
+        form = QFormLayout(content)
         form.setContentsMargins(0, 0, 0, 0)
         form.setVerticalSpacing(3)
         for name, widget in self._values.items():
@@ -68,18 +51,12 @@ class AboutSection(QWidget):
                 form.addRow(widget)
             else:
                 form.addRow(name.capitalize(), widget)
-        column.replaceWidget(before, self._content)
-        before.deleteLater()
-        self._content.setVisible(self.title.isChecked())
+        self.replace(content)
 
     def value(self, name: str) -> str:
         """Give the text that stands beside a name."""
         widget = self._values[name]
         return widget.toPlainText() if isinstance(widget, QPlainTextEdit) else widget.text()  # type: ignore[attr-defined]
-
-    def _on_toggled(self, opened: bool) -> None:
-        self.title.setText(f"{_OPEN if opened else _CLOSED} {TITLE}")
-        self._content.setVisible(opened)
 
 
 def _shown(text: str) -> QWidget:

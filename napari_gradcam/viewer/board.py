@@ -10,9 +10,10 @@ from napari_gradcam.viewer.channel_layers import in_colours, is_picture
 from napari_gradcam.viewer.contract import Choice
 from napari_gradcam.viewer.kept import DEFAULT
 from napari_gradcam.viewer.layers import scan_of_reader
+from napari_gradcam.viewer.readout import card_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from napari.layers import Layer
 
@@ -39,7 +40,6 @@ class Board:
     def show_model(self, wanted: Request) -> None:
         """Show what is to be chosen of the model, and what it says of itself."""
         classifier = self._models.get(wanted.model)
-        self.show_classes(wanted)
         self._dock.set_layers(choices.layers_of(classifier), wanted.layer)
         self._dock.set_about(words.about(classifier) if classifier is not None else ())
 
@@ -72,13 +72,15 @@ class Board:
         self._dock.set_slicings(slicings, plane)
         return wanted._replace(others=tuple(others), plane=plane)
 
-    def show_classes(self, wanted: Request) -> None:
-        """List the classes, with the scores that the model gave the scan."""
+    def show_classes(self, wanted: Request, pinned: Sequence[str] = ()) -> None:
+        """List the classes, with the scores that the model gave the scan; tick those that are pinned."""
         shown = self._kept.shown(wanted.scan)
-        scores = {}
+        scores, explained = {}, ""
         if shown is not None and shown.request.model == wanted.model:
-            scores = readout.scores(shown.explanation)
-        self._dock.set_classes(choices.classes_of(self._models.get(wanted.model), scores), wanted.target)
+            scores, explained = readout.scores(shown.explanation), shown.explanation.target
+        classifier = self._models.get(wanted.model)
+        self._dock.set_classes(choices.classes_of(classifier, scores), wanted.target)
+        self._dock.set_scores(choices.score_rows(classifier, scores), explained, pinned)
 
     def show_result(self, scan: Layer | None, key: str, look: Look) -> None:
         """Show what was found in a scan; where nothing was yet, what must be known of it."""
@@ -88,3 +90,8 @@ class Board:
             self._dock.set_result(None, volume.notices if volume is not None else ())
         else:
             self._dock.set_result(readout.result(shown.explanation, shown.volumes[0], look))
+        classifier = self._models.get(shown.request.model) if shown is not None else None
+        if shown is None or classifier is None:
+            self._dock.set_card((words.PURPOSE,))
+        else:
+            self._dock.set_card(card_lines(shown.explanation, classifier, look))

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    import numpy as np
+    from napari.layers import Layer
+    from numpy.typing import NDArray
+
+    from napari_gradcam.explanation import Explanation
+
 Steps = Generator[Progress, None, Any]
 """Work that pauses between its stages, where it can be cancelled; it runs in a worker thread."""
 
@@ -54,6 +60,62 @@ class CodeAsked(NamedTuple):
     digest: str
 
 
+class ScoreRow(NamedTuple):
+    """A class as the scores list it.
+
+    Attributes
+    ----------
+    name
+        The class.
+    probability
+        0 to 1; None before the model has read the scan.
+    said, logit
+        The probability, and the score before softmax or sigmoid, as they are said.
+    """
+
+    name: str
+    probability: float | None = None
+    said: str = ""
+    logit: str = ""
+
+
+class SpotRow(NamedTuple):
+    """A hot spot as the table lists it: every number as it is said."""
+
+    rank: str
+    peak: str
+    share: str
+    volume: str
+    position: str
+    slice: str
+    instance: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Profile:
+    """The evidence slice by slice, in the order in which the viewer's slider counts the slices of the plane in sight.
+
+    Attributes
+    ----------
+    plane
+        The plane, as a person calls it.
+    shares
+        Each slice's share of the positive evidence, ``(slices,)``.
+    hot
+        Whether a slice holds heat above the threshold, ``(slices,)``.
+    scores
+        For a 2D classifier that read these slices, the probability of the class in each, ``(slices,)``; else None.
+    target
+        The class.
+    """
+
+    plane: str
+    shares: NDArray[np.float64]
+    hot: NDArray[np.bool_]
+    scores: NDArray[np.float64] | None = None
+    target: str = ""
+
+
 class Tone(Enum):
     """How a sentence is meant."""
 
@@ -69,8 +131,8 @@ class Result:
     ----------
     scores
         ``{class name: probability as it is said}``, in the classifier's order.
-    target
-        The class that was explained.
+    target, against
+        The class that was explained, and the one it was set against, if any.
     facts
         Pairs of a name and a value.
     sentences
@@ -79,8 +141,9 @@ class Result:
         Raw values at the top of the scale and at the hottest voxel.
     """
 
-    scores: Mapping[str, str]
+    scores: Mapping[str, ScoreRow]
     target: str
+    against: str
     facts: tuple[tuple[str, str], ...]
     sentences: tuple[str, ...]
     top: float
@@ -94,7 +157,8 @@ class DockEvents(SignalGroup):
     scan_opened = Signal(object)  # Path
     model_picked = Signal(str)
     model_opened = Signal(object)  # Path
-    class_picked = Signal(str)
+    class_picked = Signal(str)  # in the list of what to explain
+    class_clicked = Signal(str)  # in the scores, to be explained at once
     layer_picked = Signal(str)
     method_picked = Signal(str)
     channel_picked = Signal(int, str)  # which of the further channels, and the layer
@@ -104,6 +168,15 @@ class DockEvents(SignalGroup):
     cancel_pressed = Signal()
     look_changed = Signal(Look)
     plane_picked = Signal(Plane)
+    space_picked = Signal()  # the view in three dimensions
+    planes_linked = Signal(bool)  # three planes at once
+    classes_pinned = Signal(object)  # tuple of class names, two at most
+    spot_picked = Signal(int)  # row of the table
+    spots_saved = Signal(object)  # Path
+    slice_picked = Signal(int)
+    window_picked = Signal(str)
+    beside_pressed = Signal()  # keep the map in sight beside those that follow
+    alone_pressed = Signal()
 
 
 class DockView(Protocol):
@@ -138,14 +211,38 @@ class DockView(Protocol):
     def set_about(self, facts: Sequence[tuple[str, str]]) -> None:
         """Tell what the model says of itself, name by name; nothing before it is loaded."""
 
-    def set_plane(self, plane: Plane | None, *, choosable: bool = True) -> None:
-        """Mark the plane in sight; of pictures, which have one alone, none can be chosen."""
+    def set_plane(self, plane: Plane | None, *, choosable: bool = True, in_space: bool = False) -> None:
+        """Mark the plane in sight, or the view in three dimensions; pictures have one plane, so none can be chosen."""
+
+    def set_scores(self, rows: Sequence[ScoreRow], target: str, pinned: Sequence[str]) -> None:
+        """List the classes, the most probable first, mark the one explained and those that are pinned."""
+
+    def set_spots(self, rows: Sequence[SpotRow], system: str) -> None:
+        """List the hot spots; `system` names the axes of their positions."""
+
+    def set_profile(self, profile: Profile | None) -> None:
+        """Draw the evidence slice by slice; nothing where there is no map or no plane."""
+
+    def set_slice(self, number: int) -> None:
+        """Mark the slice in sight, from 0."""
+
+    def set_windows(self, choices: Sequence[Choice], current: str) -> None:
+        """List the grey windows on offer; none for a scan in colours, or none at all."""
+
+    def set_card(self, lines: Sequence[str]) -> None:
+        """Show what must stand beside every map: by what it was made, and what it is no good for."""
+
+    def set_compared(self, title: str, facts: Sequence[tuple[str, str]]) -> None:
+        """Say what stands beside the map in sight, and how alike the two are; nothing where none does."""
 
     def set_look(self, look: Look) -> None:
         """Show how heat maps are painted."""
 
-    def set_progress(self, progress: Progress | None, *, explaining: bool = False) -> None:
-        """Show how far the work has come; None where nothing is going on. Explain can be pressed unless it was."""
+    def set_progress(self, progress: Progress | None, *, explaining: bool = False, left_s: float | None = None) -> None:
+        """Show how far the work has come; None where nothing is going on. Explain can be pressed unless it was.
+
+        `left_s` is an estimate of the seconds that are left, where there is one.
+        """
 
     def set_result(self, result: Result | None, notices: Sequence[str] = ()) -> None:
         """Show what was found; where nothing was yet, what must be known of the scan."""
@@ -186,6 +283,38 @@ class Jobs(Protocol):
 
     def drop(self) -> None:
         """Stop the job without a word; another may follow."""
+
+
+class Canvases(Protocol):
+    """Further canvases beside the viewer's own."""
+
+    def show_planes(self, on: bool) -> None:
+        """Show the planes that the viewer does not show, linked to it, or no longer."""
+
+    def show_beside(self, scan: Layer, explanation: Explanation, look: Look, title: str) -> None:
+        """Show a map beside the one in sight, over the same slice of the same scan."""
+
+    def hide_beside(self) -> None:
+        """Show one map alone."""
+
+    def close(self) -> None:
+        """Let go of the viewer."""
+
+
+class NoCanvases:
+    """Where there is no window, there are none."""
+
+    def show_planes(self, on: bool) -> None:
+        """Show nothing."""
+
+    def show_beside(self, scan: Layer, explanation: Explanation, look: Look, title: str) -> None:
+        """Show nothing."""
+
+    def hide_beside(self) -> None:
+        """Hide nothing."""
+
+    def close(self) -> None:
+        """Let go of nothing."""
 
 
 def choices_of(paths: Mapping[str, Path]) -> list[Choice]:

@@ -11,18 +11,22 @@ from napari.layers import Image, Layer
 
 from napari_gradcam.errors import GradCamError
 from napari_gradcam.explanation import METHODS
-from napari_gradcam.viewer import choices, steps
+from napari_gradcam.viewer import choices, grey, keys, steps
+from napari_gradcam.viewer.beside import Beside
 from napari_gradcam.viewer.board import Board
 from napari_gradcam.viewer.channel_layers import in_colours, is_channel_of, may_be_channel, read_channel
-from napari_gradcam.viewer.contract import Choice, CodeAsked, DockView, Jobs, Steps, Tone
+from napari_gradcam.viewer.contract import Canvases, Choice, CodeAsked, DockView, Jobs, NoCanvases, Steps, Tone
+from napari_gradcam.viewer.cursor import CursorReadout
+from napari_gradcam.viewer.findings import Findings
 from napari_gradcam.viewer.kept import DEFAULT, Kept, Made, Request
-from napari_gradcam.viewer.layers import is_overlay, is_scan_of, may_be_scan, read_layer
-from napari_gradcam.viewer.look import Look
+from napari_gradcam.viewer.layers import is_overlay, is_scan_of, may_be_scan, read_layer, scan_of_reader
 from napari_gradcam.viewer.models import Models
 from napari_gradcam.viewer.opening import Cancelled, open_scans
 from napari_gradcam.viewer.overlay import HeatMapOverlay
-from napari_gradcam.viewer.planes import go_to, plane_in_sight, show_plane
+from napari_gradcam.viewer.planes import go_to, plane_in_sight, show_plane, show_space
+from napari_gradcam.viewer.preferences import Preferences, models_in
 from napari_gradcam.viewer.runs import Runs
+from napari_gradcam.volumes.orientation import Plane
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,15 +36,18 @@ if TYPE_CHECKING:
 
     from napari_gradcam.classifiers import Classifier
     from napari_gradcam.explanation import Explanation
+    from napari_gradcam.viewer.look import Look
     from napari_gradcam.volumes import Volume
-    from napari_gradcam.volumes.orientation import Plane
 
 Ask = Callable[[CodeAsked, Callable[[], None]], None]
 
 NO_SCAN = "Open a scan first: drop a NIfTI file or a DICOM folder on the window, or File > Open Sample > Grad-CAM."
 NO_MODEL = "Choose a model first: a MONAI bundle as a folder or a zip file, or a recipe."
+OWN_WINDOW = "as you set it"
 NO_CHANNEL = "No layer is chosen for “{}”, which the model reads beside the scan: choose one below the scan."
 CHANGED = "Layer “{}” was changed while it was explained: explain it again."
+NOT_HOTTER = "No further slice of this plane has heat above the threshold."
+SAVED = "{} hot spots were saved in “{}”."
 NOT_OPENED = "“{}” was not opened: it asks for code of its own to be run on this computer."
 
 
@@ -69,17 +76,37 @@ class Controller:
         The work.
     ask
         Asks the person whether a model may run code of its own, and calls back if it may; by default none may.
+    preferences
+        How it begins.
+    canvases
+        Further canvases beside the viewer's own; by default none.
     """
 
     def __init__(
-        self, viewer: ViewerModel, dock: DockView, jobs: Jobs, work: Work | None = None, ask: Ask | None = None
+        self,
+        viewer: ViewerModel,
+        dock: DockView,
+        jobs: Jobs,
+        work: Work | None = None,
+        ask: Ask | None = None,
+        preferences: Preferences | None = None,
+        canvases: Canvases | None = None,
     ) -> None:
         self._viewer, self._dock, self._jobs, self._work, self._ask = viewer, dock, jobs, work or Work(), ask
+        preferences, self._canvases = preferences or Preferences(), canvases or NoCanvases()
         self._models, self._kept, self._runs = Models(self._work.load), Kept(), Runs(dock, jobs)
-        self._board = Board(dock, self._models, self._kept)
+        for path in models_in(preferences.models) if preferences.models is not None else ():
+            self._models.add(path)
+        self._board, self._beside = Board(dock, self._models, self._kept), Beside(dock, self._canvases)
+        self._findings = Findings(viewer, dock, preferences.system)
+        self._cursor = CursorReadout(viewer, self._in_sight, preferences.system)
+        self._drag = grey.WindowDrag(viewer, lambda: self._scans().get(self._wanted.scan))
+        self._keys = keys.Keys(viewer, self._key_actions())
         self._overlays: dict[str, HeatMapOverlay] = {}
-        self._look = Look()
-        self._wanted = Request("", self._models.first, next(iter(METHODS)))
+        self._look = preferences.look
+        self._wanted = Request("", self._models.first, next(iter(METHODS)), device=preferences.device)
+        self._pinned: tuple[str, ...] = ()
+        self._windowed: Image | None = None
         self._connect()
         dock.set_models(self._models.choices, self._wanted.model)
         dock.set_methods([Choice(label, name) for name, label in METHODS.items()], self._wanted.method)
@@ -104,6 +131,16 @@ class Controller:
         events.model_picked.connect(self._on_model)
         events.model_opened.connect(self._on_model_opened)
         events.class_picked.connect(self._on_class)
+        events.class_clicked.connect(self._on_class_clicked)
+        events.classes_pinned.connect(self._on_pinned)
+        events.spot_picked.connect(self._findings.go_to_spot)
+        events.spots_saved.connect(self._on_spots_saved)
+        events.slice_picked.connect(self._findings.go_to_slice)
+        events.window_picked.connect(self._on_window)
+        events.space_picked.connect(self._on_space)
+        events.planes_linked.connect(self._canvases.show_planes)
+        events.beside_pressed.connect(self._on_beside)
+        events.alone_pressed.connect(self._beside.close)
         events.layer_picked.connect(self._on_layer)
         events.slicing_picked.connect(self._on_slicing)
         events.method_picked.connect(self._on_method)
@@ -123,12 +160,27 @@ class Controller:
             (layers.events.reordered, self._on_layers),
             (dims.order, self._on_order),
             (dims.ndisplay, self._on_order),
+            (dims.point, self._findings.moved),
             *((layer.events.name, self._on_layers) for layer in layers),
         ]
+
+    def _key_actions(self) -> dict[str, Callable[[], object]]:
+        planes = {keys.AXIAL: Plane.AXIAL, keys.SAGITTAL: Plane.SAGITTAL, keys.CORONAL: Plane.CORONAL}
+        return {
+            keys.HOT_NEXT: partial(self._on_hot, 1),
+            keys.HOT_BEFORE: partial(self._on_hot, -1),
+            **{key: partial(self._on_plane, plane) for key, plane in planes.items()},
+            keys.SPACE: self._on_space,
+            keys.EXPLAIN: self.explain,
+            keys.CANCEL: self._on_cancel,
+        }
 
     def close(self) -> None:
         """Stop the work and let go of dock and viewer; late answers go nowhere."""
         self._jobs.drop()  # and nothing more: the dock may be gone
+        for part in (self._cursor, self._drag, self._keys, self._canvases):
+            part.close()
+        self._watch_window(None)
         self._dock.events.disconnect()
         for emitter, heard in self._viewer_events():
             emitter.disconnect(heard)
@@ -155,7 +207,7 @@ class Controller:
             self._load(request.model, partial(self._explain, request), request.inputs)
         else:
             asked = (request.target or None, request.method, request.layer or None, request.plane or None)
-            work = partial(self._work.explain, classifier, volumes, *asked, request.device)
+            work = partial(self._work.explain, classifier, volumes, *asked, request.device, request.against)
             self._runs.start(work, partial(self._on_explained, request, volumes), request.inputs)
 
     def _with_channels(self, request: Request, classifier: Classifier | None) -> Request:
@@ -187,7 +239,6 @@ class Controller:
         self._wanted = self._wanted._replace(scan=scan)
         self._show_inputs()
         self._show_result()
-        self._board.show_classes(self._wanted)
 
     def _on_scan_opened(self, path: Path) -> None:
         try:
@@ -206,8 +257,10 @@ class Controller:
         self._wanted = self._wanted._replace(others=tuple(others))
 
     def _on_model(self, model: str) -> None:
-        self._wanted = self._wanted._replace(model=model, target=DEFAULT, layer=DEFAULT, plane=DEFAULT, others=())
+        fresh = self._wanted._replace(model=model, target=DEFAULT, layer=DEFAULT, plane=DEFAULT, others=(), against="")
+        self._wanted, self._pinned = fresh, ()
         self._show_model()
+        self._show_result()
 
     def _on_model_opened(self, path: Path) -> None:
         model = self._models.add(path)
@@ -215,10 +268,51 @@ class Controller:
         self._on_model(model)
 
     def _on_class(self, target: str) -> None:
-        self._wanted = self._wanted._replace(target=target)
+        self._wanted, self._pinned = self._wanted._replace(target=target, against=""), ()
         shown = self._kept.shown(self._wanted.scan)
         if shown is not None and shown.request.model == self._wanted.model:
             self.explain()
+
+    def _on_class_clicked(self, target: str) -> None:
+        self._wanted, self._pinned = self._wanted._replace(target=target, against=""), ()
+        self._show_classes()
+        self.explain()
+
+    def _on_pinned(self, names: tuple[str, ...]) -> None:
+        """Set two classes against one another; a single one waits for its other."""
+        was, self._pinned = self._wanted.against, tuple(names)
+        if len(names) == 2:
+            self._wanted = self._wanted._replace(target=names[0], against=names[1])
+            self.explain()
+        elif was:
+            self._wanted = self._wanted._replace(against="")
+            self.explain()
+
+    def _on_hot(self, way: int) -> None:
+        self._dock.say("" if self._findings.go_to_hot(way) else NOT_HOTTER)
+
+    def _on_spots_saved(self, path: Path) -> None:
+        try:
+            count = self._findings.save(path)
+        except GradCamError as error:
+            self._dock.say(str(error), Tone.ERROR)
+            return
+        self._dock.say(SAVED.format(count, path.name))
+
+    def _on_window(self, key: str) -> None:
+        scan = self._scans().get(self._wanted.scan)
+        volume = scan_of_reader(scan) if scan is not None else None
+        if scan is not None and volume is not None and key != grey.OWN:
+            grey.show_window(scan, grey.limits_of(key, volume))
+
+    def _on_space(self) -> None:
+        show_space(self._viewer)
+        self._on_order()
+
+    def _on_beside(self) -> None:
+        scan, made = self._scans().get(self._wanted.scan), self._kept.shown(self._wanted.scan)
+        if scan is not None and made is not None:
+            self._beside.keep(scan, made, self._look)
 
     def _on_layer(self, layer: str) -> None:
         self._wanted = self._wanted._replace(layer=layer)
@@ -248,7 +342,9 @@ class Controller:
     # What happened in the viewer
 
     def _on_order(self, event: Any = None) -> None:
-        self._dock.set_plane(plane_in_sight(self._viewer), choosable=self._viewer.dims.ndim > 2)
+        dims = self._viewer.dims
+        self._dock.set_plane(plane_in_sight(self._viewer), choosable=dims.ndim > 2, in_space=dims.ndisplay > 2)
+        self._findings.turned()
 
     def _on_inserted(self, event: Any) -> None:
         layer = event.value
@@ -264,13 +360,13 @@ class Controller:
             self._overlays.pop(gone).close()
         self._kept.only(layers)
         self._runs.only(layers)
+        self._beside.only(scans)
         if self._wanted.scan not in scans:
             self._wanted = self._wanted._replace(scan=next(reversed(scans), ""))
         self._dock.set_scans([Choice(layer.name, key) for key, layer in scans.items()], self._wanted.scan)
         self._on_order()
         self._show_inputs()
         self._show_result()
-        self._board.show_classes(self._wanted)
 
     def _on_napari_slider(self, look: Look) -> None:
         self._look = look
@@ -339,12 +435,12 @@ class Controller:
         if first and not explanation.is_empty:
             go_to(self._viewer, scan, explanation.peak.index)
         self._show_result()
-        self._board.show_classes(self._wanted)
 
     def _show_model(self) -> None:
         """Show what is to be chosen of the model, loading it first where it is not loaded yet."""
         model = self._wanted.model
         self._board.show_model(self._wanted)
+        self._show_classes()
         self._show_inputs()
         if model and self._models.get(model) is None:
             self._load(model)
@@ -352,9 +448,43 @@ class Controller:
     def _show_inputs(self) -> None:
         self._wanted = self._board.show_inputs(self._wanted, self._layers())
 
+    def _show_classes(self) -> None:
+        self._board.show_classes(self._wanted, self._pinned)
+
     def _show_result(self) -> None:
-        scan = self._wanted.scan
-        self._board.show_result(self._scans().get(scan), scan, self._look)
+        key = self._wanted.scan
+        scan, made = self._scans().get(key), self._kept.shown(key)
+        self._show_classes()
+        self._board.show_result(scan, key, self._look)
+        self._findings.show(scan, made, self._look)
+        self._beside.show(scan, made, self._look)
+        self._watch_window(scan)
+
+    def _watch_window(self, scan: Image | None) -> None:
+        """Say which window a scan is shown by, also when napari's own slider changes it."""
+        if scan is not self._windowed:
+            if self._windowed is not None:
+                self._windowed.events.contrast_limits.disconnect(self._show_window)
+            self._windowed = scan
+            if scan is not None:
+                scan.events.contrast_limits.connect(self._show_window)
+        self._show_window()
+
+    def _show_window(self, event: Any = None) -> None:
+        scan = self._windowed
+        volume = scan_of_reader(scan) if scan is not None else None
+        listed = grey.windows_of(volume)
+        if scan is None or volume is None or not listed:
+            self._dock.set_windows((), "")
+            return
+        current = grey.current(scan, volume, listed)
+        own = [Choice(OWN_WINDOW, grey.OWN)] if current == grey.OWN else []
+        self._dock.set_windows([*listed, *own], current)
+
+    def _in_sight(self) -> tuple[Layer, Made, float] | None:
+        """Give the scan whose map is shown, the map, and the top of its scale."""
+        scan, made = self._scans().get(self._wanted.scan), self._kept.shown(self._wanted.scan)
+        return None if scan is None or made is None else (scan, made, self._look.top(made.explanation))
 
     def _scans(self) -> dict[str, Image]:
         """List the layers that may be scans, by key."""

@@ -11,8 +11,8 @@ from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QHBoxLayout, QWidg
 from superqt import QLabeledDoubleSlider
 from superqt.utils import signals_blocked
 
-from napari_gradcam.viewer.look import COLORMAPS, LAST_THRESHOLD, Look
-from napari_gradcam.viewer.parts import RawSpinBox, text_label
+from napari_gradcam.viewer.look import COLORMAPS, LAST_THRESHOLD, Look, Style
+from napari_gradcam.viewer.parts import RawSpinBox, side_by_side, text_label
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class DisplayForm(QWidget):
-    """Opacity, threshold, colours, scale and bands.
+    """Opacity, threshold, colours, scale and style.
 
     Parameters
     ----------
@@ -48,8 +48,13 @@ class DisplayForm(QWidget):
         )
         self.top = RawSpinBox()
         self.top.setToolTip("Raw value at the top of the scale")
-        self.bands = QCheckBox("Show as bands (labels layer)")
-        self.bands.setToolTip("Bands from 40, 60 and 80 % of the scale's top instead of continuous colours")
+        self.style_box = QComboBox()
+        for style in Style:
+            self.style_box.addItem(style.value.capitalize(), style)
+        self.style_box.setToolTip(
+            "Contour lines and bands stand at 40, 60 and 80 % of the scale's top, in a labels layer;\n"
+            "lines leave the anatomy in sight, and are drawn in planes alone"
+        )
         self._lay_out()
         self.show_look(self._look)
         for signal in (
@@ -58,7 +63,7 @@ class DisplayForm(QWidget):
             self.colormap.currentTextChanged,
             self.fixed.toggled,
             self.top.valueChanged,
-            self.bands.toggled,
+            self.style_box.currentIndexChanged,
         ):
             signal.connect(self._on_change)
 
@@ -69,17 +74,16 @@ class DisplayForm(QWidget):
         scale = QHBoxLayout()
         scale.addWidget(self.fixed)
         scale.addWidget(self.top, 1)
-        form.addRow("Opacity, %", self.opacity)
         form.addRow("Threshold, %", self.threshold)
+        form.addRow("Opacity, %", self.opacity)
         form.addRow("Painted", self.painted)
-        form.addRow("Colours", self.colormap)
+        form.addRow("Colours", side_by_side(self.colormap, self.style_box))
         form.addRow("Scale", scale)
-        form.addRow(self.bands)
 
     def show_look(self, look: Look) -> None:
         """Show how heat maps are painted, and send nothing."""
         self._look = look
-        controls = (self.opacity, self.threshold, self.colormap, self.fixed, self.top, self.bands)
+        controls = (self.opacity, self.threshold, self.colormap, self.fixed, self.top, self.style_box)
         with ExitStack() as blocked:
             for control in controls:
                 blocked.enter_context(signals_blocked(control))
@@ -90,7 +94,7 @@ class DisplayForm(QWidget):
             self.colormap.setCurrentText(look.colormap)
             self.fixed.setChecked(look.fixed_top is not None)
             self.top.setValue(look.fixed_top if look.fixed_top is not None else self._top)
-            self.bands.setChecked(look.bands)
+            self.style_box.setCurrentIndex(self.style_box.findData(look.style))
         self.top.setEnabled(look.fixed_top is not None)
 
     def show_result(self, result: Result | None) -> None:
@@ -111,7 +115,7 @@ class DisplayForm(QWidget):
             threshold=self.threshold.value() / 100,
             colormap=self.colormap.currentText(),
             fixed_top=self.top.value() if fixed else None,
-            bands=self.bands.isChecked(),
+            style=self.style_box.currentData(),
         )
         self.top.setEnabled(fixed)
         self._changed(self._look)

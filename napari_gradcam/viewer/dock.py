@@ -1,7 +1,8 @@
 """The dock: shows state, sends what the person did, decides nothing.
 
-It is the view of :class:`napari_gradcam.viewer.contract.DockView`, from top to bottom in the order of work: what is to
-be explained, the run, what was found, how it is painted.
+It is the view of :class:`napari_gradcam.viewer.contract.DockView`, from top to bottom in the order of reading: the
+plane, the scan and the model, the scores, where the heat is, how it is painted. What is rarely changed is folded away.
+The card below is always in sight.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from magicgui.widgets import ComboBox, PushButton
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QFileDialog, QFormLayout, QFrame, QScrollArea, QVBoxLayout, QWidget
 
-from napari_gradcam import words
+from napari_gradcam.viewer import keys
 from napari_gradcam.viewer.about import AboutSection
-from napari_gradcam.viewer.contract import ChannelRow, Choice, DockEvents, Result, Tone
+from napari_gradcam.viewer.card import Card
+from napari_gradcam.viewer.contract import ChannelRow, Choice, DockEvents, Profile, Result, ScoreRow, SpotRow, Tone
 from napari_gradcam.viewer.display import DisplayForm
 from napari_gradcam.viewer.parts import (
     Column,
@@ -24,7 +26,6 @@ from napari_gradcam.viewer.parts import (
     MessageLabel,
     PlaneRow,
     ProgressRow,
-    ScoresTable,
     choice_box,
     fill,
     heading,
@@ -33,6 +34,10 @@ from napari_gradcam.viewer.parts import (
     side_by_side,
     text_label,
 )
+from napari_gradcam.viewer.profile_plot import ProfilePlot
+from napari_gradcam.viewer.scores_table import ScoresTable
+from napari_gradcam.viewer.section import Section
+from napari_gradcam.viewer.spots_table import SpotsTable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,15 +80,26 @@ class Dock(QWidget):
         self.device = choice_box("device", "Device", "Where the network runs")
         self.explain = PushButton(text="Explain", tooltip="Run the model on the scan and show where it looked")
         self.cancel = PushButton(text="Cancel", tooltip="Stop after the step that is being done", enabled=False)
-        self.planes = PlaneRow(self.events.plane_picked.emit)
+        self.planes = PlaneRow(self.events.plane_picked.emit, self.events.space_picked.emit)
         self.progress = ProgressRow()
         self.message = MessageLabel()
         self.scores = ScoresTable()
         self.facts = FactsForm()
+        self.spots = SpotsTable()
+        self.profile = ProfilePlot()
         self.sentences = text_label()
         self.result = QWidget()
+        self.grey = choice_box("window", "Window", "Which of the scan's values are shown black and white")
         self.display = DisplayForm(self.events.look_changed.emit)
+        self.beside = PushButton(text="Keep beside", tooltip="Keep this map beside the next ones, to compare them")
+        self.alone = PushButton(text="Close", tooltip="Show one map alone again", enabled=False)
+        self.compared = text_label()
+        self.compared_facts = FactsForm()
+        self.settings = Section("Class, layer, method, device", QWidget())
+        self.comparing = Section("Compare", QWidget())
+        self.shortcuts = Section("Keys", text_label("\n".join(f"{key}   {what}" for key, what in keys.LISTED)))
         self.about = AboutSection()
+        self.card = Card()
         self._form = QFormLayout()
         self._area = QScrollArea()
         self._labels: tuple[str, ...] = ()
@@ -101,26 +117,40 @@ class Dock(QWidget):
         form.addRow("", side_by_side(self.scan_file.native, self.scan_folder.native))
         form.addRow("Model", self.model.native)
         form.addRow("", side_by_side(self.file.native, self.folder.native))
+        self._settings = QFormLayout(self.settings.content)
+        self._settings.setContentsMargins(0, 0, 0, 0)
         for box in (self.target, self.slicing, self.layer, self.method, self.device):
-            form.addRow(box.label, box.native)
+            self._settings.addRow(box.label, box.native)
         found = QVBoxLayout(self.result)
         found.setContentsMargins(0, 0, 0, 0)
-        for part in (heading("Result"), self.scores, self.facts):
+        found.setSpacing(5)
+        for part in (heading("Hot spots"), self.spots, self.profile, self.facts):
             found.addWidget(part)
+        beside = QVBoxLayout(self.comparing.content)
+        beside.setContentsMargins(0, 0, 0, 0)
+        beside.addLayout(side_by_side(self.beside.native, self.alone.native))
+        beside.addWidget(self.compared)
+        beside.addWidget(self.compared_facts)
+        self._windows = QWidget()
+        windows = QFormLayout(self._windows)
+        windows.setContentsMargins(0, 0, 0, 0)
+        windows.addRow("Window", self.grey.native)
         inner = Column()
         column = QVBoxLayout(inner)
         column.setContentsMargins(8, 6, 8, 6)
         column.setSpacing(7)
         column.addWidget(self.planes)
         column.addLayout(form)
+        column.addWidget(self.settings)
         column.addLayout(side_by_side(self.explain.native, self.cancel.native))
-        for section in (self.progress, self.message, self.result):
+        for section in (self.progress, self.message, heading("Scores"), self.scores, self.result):
             column.addWidget(section)
         column.addWidget(heading("Heat map"))
         column.addWidget(self.display)
+        column.addWidget(self._windows)
         # Below what is of one height, so that the controls stay where they are however much there is to tell.
-        column.addWidget(self.about)
-        column.addWidget(self.sentences)
+        for section in (self.comparing, self.about, self.shortcuts, self.sentences):
+            column.addWidget(section)
         column.addStretch(1)
         area = self._area
         area.setWidgetResizable(True)
@@ -130,11 +160,8 @@ class Dock(QWidget):
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(area)
-        # Outside of what scrolls: it is always in sight.
-        purpose = text_label(words.PURPOSE)
-        purpose.setContentsMargins(8, 2, 8, 4)
-        outer.addWidget(purpose)
-        self.setMinimumWidth(340)
+        outer.addWidget(self.card)  # outside of what scrolls: it is always in sight
+        self.setMinimumWidth(360)
 
     def _connect(self) -> None:
         events = self.events
@@ -152,6 +179,15 @@ class Dock(QWidget):
         # Once it is laid out: what opens below the edge of the window would go unseen.
         self.about.title.toggled.connect(lambda opened: self._to_about.start() if opened else None)
         self._to_about.timeout.connect(lambda: self._area.ensureWidgetVisible(self.about, 0, 0))
+        self.scores.picked.connect(events.class_clicked.emit)
+        self.scores.pinned.connect(events.classes_pinned.emit)
+        self.spots.picked.connect(events.spot_picked.emit)
+        self.spots.saved.connect(events.spots_saved.emit)
+        self.profile.picked.connect(events.slice_picked.emit)
+        self.grey.changed.connect(events.window_picked.emit)
+        self.planes.linked.toggled.connect(events.planes_linked.emit)
+        self.beside.clicked.connect(lambda: events.beside_pressed.emit())
+        self.alone.clicked.connect(lambda: events.alone_pressed.emit())
         self.explain.clicked.connect(lambda: events.explain_pressed.emit())
         self.cancel.clicked.connect(lambda: events.cancel_pressed.emit())
 
@@ -219,7 +255,7 @@ class Dock(QWidget):
     def set_slicings(self, choices: Sequence[Choice], current: str) -> None:
         """List the planes that a 2D model may cut the scan along; hide the list where there are none."""
         fill(self.slicing, choices, current)
-        label = self._form.labelForField(self.slicing.native)
+        label = self._settings.labelForField(self.slicing.native)
         assert label is not None
         label.setVisible(bool(choices))
         self.slicing.native.setVisible(bool(choices))
@@ -232,17 +268,53 @@ class Dock(QWidget):
         """Tell what the model says of itself, name by name; nothing before it is loaded."""
         self.about.show_facts(facts)
 
-    def set_plane(self, plane: Plane | None, *, choosable: bool = True) -> None:
-        """Mark the plane in sight; of pictures, which have one alone, none can be chosen."""
-        self.planes.mark(plane, choosable)
+    def set_plane(self, plane: Plane | None, *, choosable: bool = True, in_space: bool = False) -> None:
+        """Mark the plane in sight, or the view in three dimensions; pictures have one plane, so none can be chosen."""
+        self.planes.mark(plane, choosable, in_space)
+
+    def set_scores(self, rows: Sequence[ScoreRow], target: str, pinned: Sequence[str]) -> None:
+        """List the classes, the most probable first, mark the one explained and those that are pinned."""
+        self.scores.show_scores(rows, target, pinned)
+
+    def set_spots(self, rows: Sequence[SpotRow], system: str) -> None:
+        """List the hot spots; `system` names the axes of their positions."""
+        self.spots.show_spots(rows, system)
+
+    def set_profile(self, profile: Profile | None) -> None:
+        """Draw the evidence slice by slice; nothing where there is no map or no plane."""
+        self.profile.show_profile(profile)
+
+    def set_slice(self, number: int) -> None:
+        """Mark the slice in sight, from 0."""
+        self.profile.show_slice(number)
+
+    def set_windows(self, choices: Sequence[Choice], current: str) -> None:
+        """List the grey windows on offer; none for a scan in colours, or none at all."""
+        fill(self.grey, choices, current)
+        self._windows.setVisible(bool(choices))
+
+    def set_card(self, lines: Sequence[str]) -> None:
+        """Show what must stand beside every map: by what it was made, and what it is no good for."""
+        self.card.show_lines(lines)
+
+    def set_compared(self, title: str, facts: Sequence[tuple[str, str]]) -> None:
+        """Say what stands beside the map in sight, and how alike the two are; nothing where none does."""
+        self.compared.setText(title)
+        self.compared.setVisible(bool(title))
+        self.compared_facts.show_facts(facts)
+        self.compared_facts.setVisible(bool(facts))
+        self.alone.enabled = bool(title)
 
     def set_look(self, look: Look) -> None:
         """Show how heat maps are painted."""
         self.display.show_look(look)
 
-    def set_progress(self, progress: Progress | None, *, explaining: bool = False) -> None:
-        """Show how far the work has come; None where nothing is going on. Explain can be pressed unless it was."""
-        self.progress.show_progress(progress)
+    def set_progress(self, progress: Progress | None, *, explaining: bool = False, left_s: float | None = None) -> None:
+        """Show how far the work has come; None where nothing is going on. Explain can be pressed unless it was.
+
+        `left_s` is an estimate of the seconds that are left, where there is one.
+        """
+        self.progress.show_progress(progress, left_s)
         self.explain.enabled = not explaining
         self.cancel.enabled = progress is not None
 
@@ -250,8 +322,8 @@ class Dock(QWidget):
         """Show what was found; where nothing was yet, what must be known of the scan."""
         self.display.show_result(result)
         self.result.setVisible(result is not None)
+        self.beside.enabled = result is not None
         if result is not None:
-            self.scores.show_scores(result.scores, result.target)
             self.facts.show_facts(result.facts)
         sentences = notices if result is None else result.sentences
         self.sentences.setText("\n".join(f"• {sentence}" for sentence in sentences))

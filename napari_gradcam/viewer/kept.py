@@ -22,7 +22,10 @@ AUTOMATIC = "auto"
 
 
 class Request(NamedTuple):
-    """What is to be explained, by the keys of the choices; `others` are the layers of the further channels."""
+    """What is to be explained, by the keys of the choices.
+
+    `others` are the layers of the further channels; `against` is the class that the target is set against, if any.
+    """
 
     scan: str
     model: str
@@ -32,6 +35,7 @@ class Request(NamedTuple):
     plane: str = DEFAULT
     device: str = AUTOMATIC
     others: tuple[str, ...] = ()
+    against: str = ""
 
     @property
     def inputs(self) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from napari.utils.colormaps import Colormap, DirectLabelColormap, ensure_colorma
 
 from napari_gradcam.errors import GradCamError
 from napari_gradcam.viewer import foreign
-from napari_gradcam.viewer.look import BANDS, Look
+from napari_gradcam.viewer.look import BANDS, Look, Style
 from napari_gradcam.viewer.world import data_to_world, usable
 from napari_gradcam.volumes.orientation import DISPLAY_AXES, DisplayGrid
 from napari_gradcam.volumes.volume import Volume
@@ -28,6 +28,18 @@ SCAN, EXPLANATION = "volume", "explanation"
 """Keys below :data:`METADATA`: of a scan's layer, and of a heat map's."""
 
 BLENDING = "translucent_no_depth"
+
+OPPOSED = "blue to orange"
+"""What the colours of a signed map are called; those who do not tell red from green tell these apart."""
+
+_AGAINST = ((0.75, 0.92, 1.0), (0.20, 0.55, 1.0), (0.05, 0.20, 0.55))
+_FOR = ((0.55, 0.20, 0.02), (1.0, 0.50, 0.05), (1.0, 0.90, 0.60))
+"""From the strongest evidence against the class to none, and on to the strongest for it; red, green and blue."""
+
+_SHADES = 256
+
+CONTOUR = 1
+"""Voxels that a contour line is wide."""
 
 FullLayerData = tuple["NDArray[Any]", dict[str, Any], str]
 
@@ -129,6 +141,14 @@ def index_in_layer(layer: Layer, index: tuple[int, int, int]) -> NDArray[np.floa
     return position[-layer.ndim :]
 
 
+def index_of_layer(layer: Layer, position: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Turn a place in a layer's data, of as many axes as that has, into one on its scan's native grid."""
+    kept = _kept(layer)
+    if kept is not None and foreign.shows(layer, kept):
+        return DisplayGrid.of(kept).index_to_native(position[-3:])
+    return np.concatenate([np.zeros(max(0, 3 - len(position))), position])[-3:]
+
+
 def _kept(layer: Layer) -> Volume | None:
     """Give the scan that our reader kept with a layer, or with the one that this was made from."""
     kept = layer.metadata.get(METADATA)
@@ -147,6 +167,17 @@ def heat_colormap(name: str) -> Colormap:
     return see_through(ensure_colormap(name))
 
 
+def opposed_colormap(threshold: float) -> Colormap:
+    """Make the colours of a signed map, from -1 to 1: transparent where neither side reaches the threshold."""
+    value = np.linspace(-1, 1, _SHADES)
+    ends = np.array([*_AGAINST, *_FOR])
+    places = np.array([-1.0, -0.5, 0.0, 0.0, 0.5, 1.0])
+    places[3] = np.nextafter(0.0, 1.0)
+    shades = np.stack([np.interp(value, places, ends[:, channel]) for channel in range(3)], axis=1)
+    painted = (np.abs(value) >= threshold).astype(float)
+    return Colormap(np.column_stack([shades, painted]), name=OPPOSED, interpolation="zero")
+
+
 def see_through(colormap: Colormap) -> Colormap:
     """Copy a colour map, transparent below its lower limit."""
     return Colormap(
@@ -163,14 +194,14 @@ def heat_layer(explanation: Explanation, source: Layer, look: Look) -> FullLayer
     """Make an Image layer of a heat map's raw values, exactly where the scan's layer lies."""
     settings = {
         "name": overlay_name(explanation),
-        "colormap": heat_colormap(look.colormap),
+        "colormap": colours_of(explanation, look),
         "contrast_limits": look.limits(explanation),
         "opacity": look.opacity,
         "blending": BLENDING,
         "interpolation2d": "linear",
         "interpolation3d": "linear",
         "rendering": "mip",
-        "visible": not look.bands,
+        "visible": not look.in_bands,
         "metadata": {METADATA: {EXPLANATION: explanation}},
         **geometry(source),
     }
@@ -178,17 +209,27 @@ def heat_layer(explanation: Explanation, source: Layer, look: Look) -> FullLayer
 
 
 def bands_layer(explanation: Explanation, source: Layer, look: Look) -> FullLayerData:
-    """Make a Labels layer of bands: 1, 2 and 3 from .4, .6 and .8 of the scale's top."""
+    """Make a Labels layer of bands: 1, 2 and 3 from .4, .6 and .8 of the scale's top; of what is against, 4, 5, 6."""
     settings = {
         "name": overlay_name(explanation) + " (bands)",
-        "colormap": band_colormap(look.colormap),
+        "colormap": band_colormap(explanation, look),
         "opacity": look.opacity,
         "blending": BLENDING,
-        "visible": look.bands,
+        "visible": look.in_bands,
         "metadata": {METADATA: {EXPLANATION: explanation}},
         **geometry(source),
     }
     return band_data(explanation, source, look), settings, "labels"
+
+
+def contour_width(look: Look) -> int:
+    """Give napari's ``contour`` of a labels layer: 0 fills the bands."""
+    return CONTOUR if look.style is Style.CONTOURS else 0
+
+
+def colours_of(explanation: Explanation, look: Look) -> Colormap:
+    """Give the colours of a heat map; a signed one has two, whatever is picked for the others."""
+    return opposed_colormap(look.threshold) if explanation.signed else heat_colormap(look.colormap)
 
 
 def heat_data(explanation: Explanation, source: Layer) -> NDArray[np.float32]:
@@ -208,21 +249,29 @@ def band_data(explanation: Explanation, source: Layer, look: Look) -> NDArray[np
     # np.digitize gives the same numbers ten times slower: it searches, and makes int64.
     for edge in BANDS:
         bands += heat >= np.float32(edge * top)
+    if explanation.signed:
+        for number, edge in enumerate(BANDS, start=len(BANDS) + 1):
+            bands[heat <= np.float32(-edge * top)] = number
     return bands
 
 
-def band_colormap(name: str) -> DirectLabelColormap:
+def band_colormap(explanation: Explanation, look: Look) -> DirectLabelColormap:
     """Colour each band as the heat map's colours are in its middle."""
     first, last = BANDS[0], 1.0
     middles = np.array([(low + high) / 2 for low, high in zip(BANDS, (*BANDS[1:], last), strict=True)])
-    colors = ensure_colormap(name).map((middles - first) / (last - first))
+    if explanation.signed:
+        both = np.concatenate([middles, -middles])
+        colors = opposed_colormap(0).map((both + 1) / 2)
+    else:
+        colors = ensure_colormap(look.colormap).map((middles - first) / (last - first))
     color_of: dict[int | None, Any] = {None: "transparent", 0: "transparent", **dict(enumerate(colors, start=1))}
     return DirectLabelColormap(color_dict=color_of)
 
 
 def overlay_name(explanation: Explanation) -> str:
     """Name a heat map's layer by what it shows."""
-    return f"Heat map: {explanation.target}"
+    against = f" against {explanation.against}" if explanation.against else ""
+    return f"Heat map: {explanation.target}{against}"
 
 
 def geometry(source: Layer) -> dict[str, Any]:

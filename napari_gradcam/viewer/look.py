@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from napari_gradcam.explanation import Explanation
 
-COLORMAPS = ("inferno", "viridis", "turbo", "magma")
-"""On offer; turbo is familiar but not perceptually uniform, so it is not the first."""
+COLORMAPS = ("inferno", "turbo", "viridis", "cividis", "magma")
+"""On offer; turbo is familiar but not perceptually uniform, so it is not the first. cividis is made for readers who do
+not tell red from green (Nuñez et al. 2018)."""
 
 LAST_THRESHOLD = 0.95
 """The highest threshold as a share of the scale's top."""
 
+LEAST = 1e-3
+"""The share of the scale's top that heat must have to be called hot, where the threshold is lower: not nothing."""
+
 BANDS = (0.4, 0.6, 0.8)
 """Lower edges of the bands as shares of the scale's top."""
+
+
+class Style(Enum):
+    """How the heat is drawn; the value is what a person reads."""
+
+    FILLED = "filled"
+    CONTOURS = "contour lines"
+    BANDS = "bands"
 
 
 @dataclass(frozen=True)
@@ -33,27 +46,36 @@ class Look:
     fixed_top
         Raw value at the top of the scale; None scales each map by its own maximum, which makes the hottest spot of a
         map without a finding as bright as that of a map with one.
-    bands
-        Whether bands are shown instead of a continuous map.
+    style
+        Continuous colours, or a labels layer of bands, filled or as lines.
     """
 
     opacity: float = 0.5
     threshold: float = 0.4
     colormap: str = COLORMAPS[0]
     fixed_top: float | None = None
-    bands: bool = False
+    style: Style = Style.FILLED
+
+    @property
+    def in_bands(self) -> bool:
+        """Whether the labels layer is shown rather than the continuous colours."""
+        return self.style is not Style.FILLED
 
     def top(self, explanation: Explanation) -> float:
         """Give the raw value at the top of the scale, always positive."""
         if self.fixed_top is not None:
             return self.fixed_top
-        return 1.0 if explanation.is_empty else explanation.peak.value
+        return explanation.strongest or 1.0
+
+    def least(self, explanation: Explanation) -> float:
+        """Give the raw value from which on heat is painted, always positive; of a signed map on either side of 0."""
+        return max(self.threshold, LEAST) * self.top(explanation)
 
     def limits(self, explanation: Explanation) -> tuple[float, float]:
-        """Give the raw values where painting starts and where the scale ends: napari's contrast limits."""
+        """Give the ends of the colours, napari's contrast limits: from the threshold, or on both sides of 0."""
         top = self.top(explanation)
-        return self.threshold * top, top
+        return (-top, top) if explanation.signed else (self.threshold * top, top)
 
     def paints(self, explanation: Explanation) -> bool:
         """Whether anything of the map is painted."""
-        return explanation.peak.value > 0 and explanation.peak.value >= self.limits(explanation)[0]
+        return explanation.strongest > 0 and explanation.strongest >= self.least(explanation)

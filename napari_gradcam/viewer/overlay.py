@@ -13,12 +13,14 @@ from napari.layers import Layer
 from napari_gradcam.viewer.layers import (
     EXPLANATION,
     METADATA,
+    OPPOSED,
     FullLayerData,
     band_colormap,
     band_data,
     bands_layer,
+    colours_of,
+    contour_width,
     geometry,
-    heat_colormap,
     heat_data,
     heat_layer,
     overlay_name,
@@ -55,7 +57,7 @@ class HeatMapOverlay:
         self._viewer, self._source, self._on_look = viewer, source, on_look
         self._explanation: Explanation | None = None
         self._look = Look()
-        self._painting = False
+        self._painting = self._signed = False
 
     def show(self, explanation: Explanation, look: Look) -> None:
         """Show an explanation in the layers that are there, or in new ones; a map without any heat makes none."""
@@ -65,7 +67,7 @@ class HeatMapOverlay:
             self._forget_removed()
             if self.heat is not None:
                 self._refill(self.heat, heat_data(explanation, self._source), renamed)
-            elif not explanation.is_empty:
+            elif explanation.strongest > 0:
                 self.heat = self._add(heat_layer(explanation, self._source, look))
                 self._watch(self.heat)
             if self.bands is not None:
@@ -80,13 +82,13 @@ class HeatMapOverlay:
             self._look = look
             return
         with self._paint():
-            if look.bands and self.bands is None:
+            if look.in_bands and self.bands is None:
                 self.bands = self._add_bands(bands_layer(explanation, self._source, look))
             elif self.bands is not None and look.top(explanation) != self._look.top(explanation):
                 self.bands.data = band_data(explanation, self._source, look)
             self._style_heat(self.heat, explanation, look)
             if self.bands is not None:
-                self._style_bands(self.bands, look)
+                self._style_bands(self.bands, explanation, look)
         self._look = look
 
     def close(self) -> None:
@@ -99,21 +101,24 @@ class HeatMapOverlay:
     def _style_heat(self, heat: Layer, explanation: Explanation, look: Look) -> None:
         limits = look.limits(explanation)
         # Room for the slider on both sides, and the limits always inside of it.
-        heat.contrast_limits_range = (0.0, max(limits[1], explanation.peak.value))
+        lowest = -max(limits[1], explanation.strongest) if explanation.signed else 0.0
+        heat.contrast_limits_range = (lowest, max(limits[1], explanation.strongest))
         heat.contrast_limits = limits
         heat.opacity = look.opacity
-        if plain_name(heat.colormap) != look.colormap:
-            heat.colormap = heat_colormap(look.colormap)
-        if look.bands != self._look.bands:
-            heat.visible = not look.bands
+        if explanation.signed or plain_name(heat.colormap) != look.colormap:
+            heat.colormap = colours_of(explanation, look)
+        if look.in_bands != self._look.in_bands:
+            heat.visible = not look.in_bands
         heat.colorbar.visible = True
 
-    def _style_bands(self, bands: Layer, look: Look) -> None:
+    def _style_bands(self, bands: Layer, explanation: Explanation, look: Look) -> None:
         bands.opacity = look.opacity
-        if look.colormap != self._look.colormap:
-            bands.colormap = band_colormap(look.colormap)
-        if look.bands != self._look.bands:
-            bands.visible = look.bands
+        if look.colormap != self._look.colormap or explanation.signed != self._signed:
+            self._signed = explanation.signed
+            bands.colormap = band_colormap(explanation, look)
+        bands.contour = contour_width(look)
+        if look.in_bands != self._look.in_bands:
+            bands.visible = look.in_bands
 
     def _add(self, layer_data: FullLayerData) -> Layer:
         return self._viewer.add_layer(Layer.create(*layer_data))
@@ -155,18 +160,21 @@ class HeatMapOverlay:
         low, top = heat.contrast_limits
         if top <= 0:
             return
-        if heat.colormap.low_color is None or heat.colormap.low_color[3] > 0:
+        own_scale = math.isclose(top, explanation.strongest, rel_tol=1e-3)
+        look = replace(self._look, opacity=float(heat.opacity), fixed_top=None if own_scale else float(top))
+        if explanation.signed:  # one scale for both sides, whichever end was moved, and its own two colours
             with self._paint():
-                heat.colormap = see_through(heat.colormap)
-        own_scale = math.isclose(top, explanation.peak.value, rel_tol=1e-3)
-        self._look = replace(
-            self._look,
-            opacity=float(heat.opacity),
-            threshold=min(max(low / top, 0.0), LAST_THRESHOLD),
-            colormap=plain_name(heat.colormap),
-            fixed_top=None if own_scale else float(top),
-        )
-        self._on_look(self._look)
+                heat.contrast_limits = look.limits(explanation)
+                if heat.colormap.name != OPPOSED:
+                    heat.colormap = colours_of(explanation, look)
+        else:
+            if heat.colormap.low_color is None or heat.colormap.low_color[3] > 0:
+                with self._paint():
+                    heat.colormap = see_through(heat.colormap)
+            threshold = min(max(low / top, 0.0), LAST_THRESHOLD)
+            look = replace(look, threshold=threshold, colormap=plain_name(heat.colormap))
+        self._look = look
+        self._on_look(look)
 
     def _forget_removed(self) -> None:
         """Let go of layers that the person removed."""

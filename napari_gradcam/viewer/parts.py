@@ -8,19 +8,15 @@ from typing import TYPE_CHECKING
 from magicgui.widgets import ComboBox
 from qtpy.QtCore import QSize, Qt
 from qtpy.QtWidgets import (
-    QAbstractItemView,
     QButtonGroup,
     QComboBox,
     QDoubleSpinBox,
     QFormLayout,
     QHBoxLayout,
-    QHeaderView,
     QLabel,
     QProgressBar,
     QPushButton,
     QSizePolicy,
-    QTableWidget,
-    QTableWidgetItem,
     QVBoxLayout,
     QWidget,
 )
@@ -29,13 +25,10 @@ from napari_gradcam.viewer.contract import Tone
 from napari_gradcam.volumes.orientation import Plane
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from napari_gradcam.progress import Progress
     from napari_gradcam.viewer.contract import Choice
-
-SHOWN_SCORES = 6
-"""Rows of the scores table before it scrolls."""
 
 
 def choice_box(name: str, label: str, tooltip: str) -> ComboBox:
@@ -101,9 +94,11 @@ class Column(QWidget):
 
 
 class PlaneRow(QWidget):
-    """Three buttons, of which the one of the plane in sight is down."""
+    """A button for each plane and one for the view in space, the one in sight down; one for three planes at once."""
 
-    def __init__(self, picked: Callable[[Plane], None], *, parent: QWidget | None = None) -> None:
+    def __init__(
+        self, picked: Callable[[Plane], None], space: Callable[[], None], *, parent: QWidget | None = None
+    ) -> None:
         super().__init__(parent)
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
@@ -117,14 +112,25 @@ class PlaneRow(QWidget):
             self._group.addButton(button)
             row.addWidget(button)
             self.buttons[plane] = button
+        self.space = QPushButton("3D")
+        self.space.setCheckable(True)
+        self.space.setToolTip("Show the heat map in three dimensions")
+        self.space.clicked.connect(lambda: space())
+        self._group.addButton(self.space)
+        self.linked = QPushButton("3 planes")
+        self.linked.setCheckable(True)
+        self.linked.setToolTip("Show the other two planes below, linked")
+        row.addWidget(self.space)
+        row.addWidget(self.linked)
 
-    def mark(self, plane: Plane | None, choosable: bool) -> None:
-        """Put the button of a plane down, or all up."""
+    def mark(self, plane: Plane | None, choosable: bool, in_space: bool) -> None:
+        """Put the button of a plane down, or that of the view in space, or all up."""
         self.setEnabled(choosable)
         self._group.setExclusive(False)
         for one, button in self.buttons.items():
             button.setChecked(one is plane)
-        self._group.setExclusive(plane is not None)
+        self.space.setChecked(in_space)
+        self._group.setExclusive(plane is not None or in_space)
 
 
 class ProgressRow(QWidget):
@@ -143,8 +149,8 @@ class ProgressRow(QWidget):
         column.addWidget(self.stage)
         self.show_progress(None)
 
-    def show_progress(self, progress: Progress | None) -> None:
-        """Show how far the work has come; a total of 0 is work that cannot be counted."""
+    def show_progress(self, progress: Progress | None, left_s: float | None = None) -> None:
+        """Show how far the work has come, and how long it may take; a total of 0 is work that cannot be counted."""
         if progress is None:
             self.bar.setRange(0, 1)
             self.bar.setValue(0)
@@ -153,7 +159,13 @@ class ProgressRow(QWidget):
         self.bar.setRange(0, progress.total)
         self.bar.setValue(progress.done)
         count = f" ({progress.done} of {progress.total})" if progress.total > 8 else ""
-        self.stage.setText(f"{progress.stage}{count}…")
+        left = "" if left_s is None else f", about {_duration(left_s)} left"
+        self.stage.setText(f"{progress.stage}{count}{left}…")
+
+
+def _duration(seconds: float) -> str:
+    """Say a time as roughly as it is known."""
+    return f"{5 * round(seconds / 5) or 5} s" if seconds < 90 else f"{round(seconds / 60)} min"
 
 
 class MessageLabel(QWidget):
@@ -181,42 +193,6 @@ class MessageLabel(QWidget):
         self._label.setFont(font)
         self._label.setText(f"⚠ {sentence}" if sentence and tone is Tone.ERROR else sentence)
         self.setVisible(bool(sentence))
-
-
-class ScoresTable(QTableWidget):
-    """Classes and their probabilities; the class that is explained in bold."""
-
-    def __init__(self, *, parent: QWidget | None = None) -> None:
-        super().__init__(0, 2, parent)
-        self.setHorizontalHeaderLabels(["Class", "Probability"])
-        header, rows = self.horizontalHeader(), self.verticalHeader()
-        assert header is not None
-        assert rows is not None
-        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        header.setSectionResizeMode(1, QHeaderView.ResizeMode.ResizeToContents)
-        rows.hide()
-        self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
-        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self.setShowGrid(False)
-
-    def show_scores(self, scores: Mapping[str, str], target: str) -> None:
-        """List the scores in the classifier's order."""
-        self.setRowCount(len(scores))
-        for row, (name, score) in enumerate(scores.items()):
-            for column, text in enumerate((name, score)):
-                item = QTableWidgetItem(text)
-                font = item.font()
-                font.setBold(name == target)
-                item.setFont(font)
-                item.setToolTip(plain_tip(name))
-                if column:
-                    item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-                self.setItem(row, column, item)
-        header = self.horizontalHeader()
-        assert header is not None
-        rows = sum(self.rowHeight(row) for row in range(min(len(scores), SHOWN_SCORES)))
-        self.setFixedHeight(header.sizeHint().height() + rows + 2 * self.frameWidth() + 2)
 
 
 class FactsForm(QWidget):

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from napari.layers import Image
 from nibabel.orientations import io_orientation
 
-from napari_gradcam.viewer.layers import index_in_layer, is_overlay, world_to_patient
+from napari_gradcam.viewer.layers import index_in_layer, index_of_layer, is_overlay, world_to_patient
+from napari_gradcam.viewer.world import data_to_world
 from napari_gradcam.volumes.orientation import RAS_TO_DISPLAY, Plane
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Layer
+    from numpy.typing import NDArray
 
 _SPATIAL = 3
 
@@ -31,6 +33,12 @@ def show_plane(viewer: ViewerModel, plane: Plane) -> None:
     if viewer.dims.ndim >= _SPATIAL:
         axes = world_axes(viewer) or CONVENTION
         viewer.dims.order = (*range(extra), *(extra + axes[axis] for axis in plane.dims_order))
+
+
+def show_space(viewer: ViewerModel) -> None:
+    """Show all in three dimensions, as far as there are three."""
+    if viewer.dims.ndim >= _SPATIAL:
+        viewer.dims.ndisplay = 3
 
 
 def plane_in_sight(viewer: ViewerModel) -> Plane | None:
@@ -66,6 +74,66 @@ def _axes(world_to_ras: np.ndarray[tuple[int, int], np.dtype[np.float64]]) -> Wo
     return i, p, l
 
 
+class Slicing(NamedTuple):
+    """How the slices in sight are counted.
+
+    Attributes
+    ----------
+    axis
+        The axis of the scan's native grid that they are cut along.
+    slices
+        How many there are.
+    forward
+        Whether the viewer's slider counts them as the native grid does.
+    """
+
+    axis: int
+    slices: int
+    forward: bool
+
+    def number(self, index: float) -> int:
+        """Give the slice, from 0 as the slider counts, of an index along the native axis; the nearest there is."""
+        inside = min(max(round(index), 0), self.slices - 1)
+        return inside if self.forward else self.slices - 1 - inside
+
+    def in_order(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Put values that stand by native index, ``(slices,)``, in the order of the slider."""
+        return values if self.forward else values[::-1]
+
+
+def slicing_in_sight(viewer: ViewerModel, scan: Layer, shape: tuple[int, int, int]) -> Slicing | None:
+    """Tell along which axis of a scan a viewer slices now; None of a picture, which has one slice.
+
+    Parameters
+    ----------
+    shape
+        Voxels of the scan's native grid.
+    """
+    if viewer.dims.ndim < _SPATIAL or scan.ndim < _SPATIAL:
+        return None
+    sliced = viewer.dims.order[-_SPATIAL] - (viewer.dims.ndim - _SPATIAL)
+    if sliced < 0:
+        return None
+    along = int(np.abs(data_to_world(scan)[-4:-1, -4:-1][sliced]).argmax())
+    step = np.zeros(scan.ndim)
+    step[along - _SPATIAL] = 1
+    moved = index_of_layer(scan, step) - index_of_layer(scan, np.zeros(scan.ndim))
+    axis = int(np.abs(moved).argmax())
+    return Slicing(axis, shape[axis], bool(moved[axis] > 0))
+
+
+def index_in_sight(viewer: ViewerModel, scan: Layer) -> NDArray[np.float64]:
+    """Give the place on a scan's native grid, ``(i, j, k)``, that all three slices of a viewer go through."""
+    return index_at(viewer, scan, np.array(viewer.dims.point))
+
+
+def index_at(viewer: ViewerModel, scan: Layer, world: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give the place on a scan's native grid of a point in a viewer's world."""
+    world = world[-scan.ndim :]
+    data = np.array(scan.world_to_data(world / _per_unit(viewer, scan)))
+    return index_of_layer(scan, data)
+
+
 def go_to(viewer: ViewerModel, scan: Layer, index: tuple[int, int, int]) -> None:
     """Move all three slices of a viewer to a voxel of a scan.
 
@@ -74,10 +142,15 @@ def go_to(viewer: ViewerModel, scan: Layer, index: tuple[int, int, int]) -> None
     index
         Voxel on the scan's native grid.
     """
-    world = np.array(scan.data_to_world(index_in_layer(scan, index)))
+    world = np.array(scan.data_to_world(index_in_layer(scan, index))) * _per_unit(viewer, scan)
     first = viewer.dims.ndim - len(world)
-    shared = viewer.dims.units
-    if shared is not None:  # layers in mm and in µm share one world, in the unit of one of them
-        pairs = zip(world, scan.units, shared[first:], strict=True)
-        world = np.array([(float(value) * own).to(one).magnitude for value, own, one in pairs])
     viewer.dims.set_point(range(first, viewer.dims.ndim), [float(value) for value in world])
+
+
+def _per_unit(viewer: ViewerModel, scan: Layer) -> NDArray[np.float64]:
+    """Give what one unit of a layer's is in the viewer's: layers in mm and in µm share one world, in one of the two."""
+    shared = viewer.dims.units
+    if shared is None:
+        return np.ones(scan.ndim)
+    pairs = zip(scan.units, shared[-scan.ndim :], strict=True)
+    return np.array([float((1 * own).to(one).magnitude) for own, one in pairs])

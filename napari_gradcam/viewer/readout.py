@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_gradcam import words
-from napari_gradcam.viewer.contract import Result
+from napari_gradcam.viewer.contract import Result, ScoreRow
 
 if TYPE_CHECKING:
+    from napari_gradcam.classifiers import Classifier
     from napari_gradcam.explanation import Explanation
     from napari_gradcam.viewer.look import Look
     from napari_gradcam.volumes import Volume
@@ -29,8 +30,8 @@ def result(explanation: Explanation, volume: Volume, look: Look) -> Result:
     return Result(
         scores=scores(explanation),
         target=explanation.target,
+        against=explanation.against,
         facts=(
-            ("Class", f"{explanation.target}, {words.probability(explanation.scores[explanation.target])}"),
             ("Hottest point", "none" if explanation.is_empty else words.hottest_point(explanation, volume)),
             ("Raw maximum", f"{words.number(peak.value)} {words.unit(explanation)}"),
             ("Cell", words.cell(explanation)),
@@ -38,17 +39,45 @@ def result(explanation: Explanation, volume: Volume, look: Look) -> Result:
         ),
         sentences=(*_visibility(explanation, look), *explanation.notices),
         top=look.top(explanation),
-        peak=peak.value,
+        peak=explanation.strongest,
     )
 
 
-def scores(explanation: Explanation) -> dict[str, str]:
-    """Say the probability of each class."""
-    return {name: words.probability(value) for name, value in explanation.scores.items()}
+def scores(explanation: Explanation) -> dict[str, ScoreRow]:
+    """Say the score of each class, in the classifier's order."""
+    return {
+        name: ScoreRow(name, value, words.probability(value), words.number(explanation.logits[name]))
+        for name, value in explanation.scores.items()
+    }
+
+
+def card_lines(explanation: Explanation, classifier: Classifier, look: Look) -> tuple[str, ...]:
+    """Say by what a map was made, and what it is no good for.
+
+    Parameters
+    ----------
+    explanation
+        The map.
+    classifier
+        The model; of the SHA-256 of its weights the beginning is told.
+    look
+        How the map is painted.
+    """
+    version = f" {classifier.version}" if classifier.version else ""
+    against = f" against {explanation.against}" if explanation.against else ""
+    least = words.number(look.least(explanation))
+    scale = "fixed scale" if look.fixed_top is not None else "scale of this map"
+    return (
+        f"{classifier.name}{version}, weights {classifier.weights_digest[:12]}",
+        f"{explanation.target}{against} · {words.method(explanation)} at {explanation.layer}",
+        f"cell {words.cell(explanation)} · painted from {least} {words.unit(explanation)} "
+        f"({100 * look.threshold:.0f} %, {scale})",
+        words.PURPOSE,
+    )
 
 
 def _visibility(explanation: Explanation, look: Look) -> tuple[str, ...]:
-    if explanation.is_empty:
+    if not explanation.strongest > 0:
         return (f"Nothing in the scan speaks for “{explanation.target}” at this layer: there is no heat to show.",)
     if not look.paints(explanation):
         return ("The whole map lies below the threshold: nothing is painted.",)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from napari_gradcam.viewer.contract import DockView, Jobs, Steps
+
+
+TELLING_S, FEW = 2.0, 8
+"""An estimate is told of work that has taken and will take longer than this, in more steps than these: the few stages
+of a single pass are not alike."""
 
 
 class Runs:
@@ -38,6 +44,7 @@ class Runs:
     def __init__(self, dock: DockView, jobs: Jobs) -> None:
         self._dock, self._jobs = dock, jobs
         self._gone = False
+        self._began = 0.0
         self.inputs: tuple[str, ...] = ()
         self.begun = False
 
@@ -63,9 +70,16 @@ class Runs:
         """
         self.inputs, self._gone, self.begun = inputs, False, True
         self._dock.say("")
-        show = partial(self._dock.set_progress, explaining=bool(inputs))
+        self._began = time.monotonic()
+        show = partial(self._show, explaining=bool(inputs))
         show(Progress(0, 0, "Starting"))
         self._jobs.start(Job(work, show, partial(self._on_done, done), failed or self.failed, self._on_stopped))
+
+    def _show(self, progress: Progress, *, explaining: bool) -> None:
+        passed = time.monotonic() - self._began
+        left = passed / progress.done * (progress.total - progress.done) if progress.done else 0.0
+        told = left if passed > TELLING_S and left > TELLING_S and progress.total > FEW else None
+        self._dock.set_progress(progress, explaining=explaining, left_s=told)
 
     def cancel(self) -> None:
         """Stop at the next pause, as the person asked."""

@@ -37,18 +37,12 @@ def load_steps(path: str, trusted: str = "") -> Generator[Progress, None, Classi
     from napari_gradcam.classifiers import load_classifier
 
     yield Progress(2, 4, "Reading the model")
-    classifier = load_classifier(path, trust=bool(trusted) and _digest(path) == trusted)
+    classifier = load_classifier(path, trust=trusted)
     yield Progress(3, 4, "Listing its layers")
     classifier.layers()
-    _ = classifier.default_layer
+    _ = classifier.default_layer, classifier.weights_digest
     devices()
     return classifier
-
-
-def _digest(path: str) -> str:
-    from napari_gradcam.classifiers.bundle import inspect_bundle
-
-    return inspect_bundle(path).digest
 
 
 def explain_steps(
@@ -59,6 +53,7 @@ def explain_steps(
     layer: str | None,
     plane: str | None,
     device: str,
+    against: str = "",
 ) -> Generator[Progress, None, Explanation]:
     """Explain a scan, and do here what would make the main thread wait: find the hottest voxel.
 
@@ -66,14 +61,23 @@ def explain_steps(
     ----------
     volumes
         The scan, and further ones for the classifier's other channels.
+    against
+        The class that the target is set against: both are mapped, with their signs where the method has one.
     """
     from napari_gradcam import explainer
+    from napari_gradcam.cam import METHODS
+    from napari_gradcam.contrast import opposed
 
     given = volumes[0] if len(volumes) == 1 else list(volumes)
-    explanation: Explanation = yield from explainer.explain_steps(
-        given, classifier, target, method, layer, plane=plane, device=device
-    )
-    _ = explanation.peak
+    signed = bool(against) and METHODS[method].signed
+
+    def mapped(one: str | None) -> Generator[Progress, None, Explanation]:
+        return explainer.explain_steps(given, classifier, one, method, layer, plane=plane, signed=signed, device=device)
+
+    explanation: Explanation = yield from mapped(target)
+    if against:
+        explanation = opposed(explanation, (yield from mapped(against)))
+    _ = explanation.peak, explanation.strongest
     return explanation
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from napari.utils.theme import get_theme
 from qtpy.QtCore import QTimer
 
 from napari_gradcam.viewer import letters, trusting
+from napari_gradcam.viewer.canvases import QtCanvases
 from napari_gradcam.viewer.controller import Controller
 from napari_gradcam.viewer.dock import Dock
 from napari_gradcam.viewer.jobs import QtJobs
+from napari_gradcam.viewer.preferences import read_preferences
 
 if TYPE_CHECKING:
     from qtpy.QtWidgets import QWidget
@@ -35,10 +38,26 @@ class GradCamWidget(Dock):
         # napari hands a proxy over, whose layers never are the viewer's own; the identity of layers matters here.
         viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
         letters.install(viewer)
-        self.controller = Controller(viewer, self, QtJobs(), ask=partial(trusting.ask, self))
+        self.controller = Controller(
+            viewer,
+            self,
+            QtJobs(),
+            ask=partial(trusting.ask, self),
+            preferences=read_preferences(),
+            canvases=QtCanvases(viewer),
+        )
+        self._take_on_theme(viewer)
         self.destroyed.connect(partial(Controller.close, self.controller))
         self._start = QTimer(self)
         self._start.setSingleShot(True)
         self._start.setInterval(START_AFTER_MS)
         self._start.timeout.connect(self.controller.start)
         self._start.start()
+
+    def _take_on_theme(self, viewer: Any) -> None:
+        def paint(event: Any = None) -> None:
+            self.profile.set_background(get_theme(viewer.theme).canvas.as_hex())
+
+        viewer.events.theme.connect(paint)
+        self.destroyed.connect(lambda: viewer.events.theme.disconnect(paint))
+        paint()

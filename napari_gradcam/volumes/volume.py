@@ -79,6 +79,9 @@ class Volume:
     unit
         What the affine's lengths are measured in: ``"mm"``; or ``"pixels"`` of an ordinary picture, one voxel thick,
         which does not say its size and has no place in a patient.
+    instances
+        DICOM Instance Number (0020,0013) of each slice, in the order of the third axis, None for one that has none;
+        empty where slices have none of their own.
 
     Raises
     ------
@@ -97,6 +100,7 @@ class Volume:
     in_patient_space: bool = True
     color: NDArray[np.uint8] | None = None
     unit: Unit = "mm"
+    instances: tuple[int | None, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what is no volume; keep the affine as float64."""
@@ -158,6 +162,10 @@ class Volume:
         return cls(
             array, SCREEN, name=name, notices=(*told, *broken), in_patient_space=False, color=color, unit="pixels"
         )
+
+    def instance(self, index: tuple[int, int, int]) -> int | None:
+        """Give the Instance Number of the slice that holds a voxel; None where there is none."""
+        return self.instances[index[2]] if index[2] < len(self.instances) else None
 
     @property
     def shape(self) -> tuple[int, int, int]:

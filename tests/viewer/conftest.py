@@ -132,15 +132,37 @@ class FakeDock:
     def set_about(self, facts: Sequence[tuple[str, str]]) -> None:
         self.shown["about"] = dict(facts)
 
-    def set_plane(self, plane: Any, *, choosable: bool = True) -> None:
+    def set_plane(self, plane: Any, *, choosable: bool = True, in_space: bool = False) -> None:
         self.shown["plane"] = plane
         self.shown["choosable"] = choosable
+        self.shown["in space"] = in_space
+
+    def set_scores(self, rows: Sequence[Any], target: str, pinned: Sequence[str]) -> None:
+        self.shown["scores"], self.shown["explained"], self.shown["pinned"] = list(rows), target, tuple(pinned)
+
+    def set_spots(self, rows: Sequence[Any], system: str) -> None:
+        self.shown["spots"], self.shown["system"] = list(rows), system
+
+    def set_profile(self, profile: Any) -> None:
+        self.shown["profile"] = profile
+
+    def set_slice(self, number: int) -> None:
+        self.shown["slice"] = number
+
+    def set_windows(self, choices: Sequence[Any], current: str) -> None:
+        self._list("windows", choices, current)
+
+    def set_card(self, lines: Sequence[str]) -> None:
+        self.shown["card"] = tuple(lines)
+
+    def set_compared(self, title: str, facts: Sequence[tuple[str, str]]) -> None:
+        self.shown["beside"], self.shown["compared"] = title, dict(facts)
 
     def set_look(self, look: Any) -> None:
         self.shown["look"] = look
 
-    def set_progress(self, progress: Any, *, explaining: bool = False) -> None:
-        self.shown["progress"] = progress
+    def set_progress(self, progress: Any, *, explaining: bool = False, left_s: float | None = None) -> None:
+        self.shown["progress"], self.shown["left"] = progress, left_s
         self.shown["explaining"] = explaining
 
     def set_result(self, result: Any, notices: Sequence[str] = ()) -> None:

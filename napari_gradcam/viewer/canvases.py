@@ -1,0 +1,86 @@
+"""Further canvases in the viewer's window, docked beside its own when they are first asked for."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from napari_gradcam.viewer.panes import ThreePlanes
+from napari_gradcam.viewer.side_by_side import SideBySide
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari import Viewer
+    from napari.layers import Layer
+    from qtpy.QtWidgets import QWidget
+
+    from napari_gradcam.explanation import Explanation
+    from napari_gradcam.viewer.look import Look
+
+PLANES_TITLE, BESIDE_TITLE = "Linked planes (Grad-CAM)", "Beside (Grad-CAM)"
+
+
+class QtCanvases:
+    """Docks of a napari window; see :class:`napari_gradcam.viewer.contract.Canvases`.
+
+    Parameters
+    ----------
+    viewer
+        The viewer.
+    """
+
+    def __init__(self, viewer: Viewer) -> None:
+        self._viewer = viewer
+        self._planes = _Dock(viewer, PLANES_TITLE, "bottom")
+        self._beside = _Dock(viewer, BESIDE_TITLE, "right")
+
+    def show_planes(self, on: bool) -> None:
+        """Show the planes that the viewer does not show, linked to it, or no longer."""
+        if on:
+            self._planes.show(lambda: ThreePlanes(self._viewer))
+        else:
+            self._planes.hide()
+
+    def show_beside(self, scan: Layer, explanation: Explanation, look: Look, title: str) -> None:
+        """Show a map beside the one in sight, over the same slice of the same scan."""
+        widget: Any = self._beside.show(lambda: SideBySide(self._viewer))
+        widget.show_map(scan, explanation, look, title)
+
+    def hide_beside(self) -> None:
+        """Show one map alone."""
+        self._beside.hide()
+
+    def close(self) -> None:
+        """Let go of the viewer."""
+        self._planes.hide()
+        self._beside.hide()
+
+
+class _Dock:
+    """A dock that is there while it is shown; it is made anew each time, so that a hidden one costs nothing."""
+
+    def __init__(self, viewer: Viewer, title: str, area: str) -> None:
+        self._viewer, self._title, self._area = viewer, title, area
+        self._widget: QWidget | None = None
+
+    def show(self, make: Callable[[], QWidget]) -> QWidget:
+        if self._widget is None:
+            self._widget = widget = make()
+            widget.destroyed.connect(self._forget)
+            self._dock = self._viewer.window.add_dock_widget(widget, name=self._title, area=self._area)
+        self._dock.show()  # the person may have closed it by its own button
+        return self._widget
+
+    def hide(self) -> None:
+        widget, self._widget = self._widget, None
+        if widget is None:
+            return
+        widget.destroyed.disconnect(self._forget)
+        widget.close()
+        with suppress(LookupError, RuntimeError):  # the window may be gone by now, and all its docks with it
+            self._viewer.window.remove_dock_widget(widget)
+            widget.deleteLater()
+
+    def _forget(self) -> None:
+        self._widget = None

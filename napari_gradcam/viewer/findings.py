@@ -1,0 +1,155 @@
+"""What was found, to be read place by place: hot spots, the slice profile, and the way to either in the viewer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from napari_gradcam import words
+from napari_gradcam.coordinates import coordinates
+from napari_gradcam.export.spots import write_spots
+from napari_gradcam.hotspots import hot_spots
+from napari_gradcam.profiles import hot_slices, scores_by_slice, slice_profile
+from napari_gradcam.viewer.contract import Profile, SpotRow
+from napari_gradcam.viewer.planes import go_to, index_in_sight, plane_in_sight, slicing_in_sight
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari.components import ViewerModel
+    from napari.layers import Layer
+
+    from napari_gradcam.coordinates import System
+    from napari_gradcam.hotspots import HotSpot
+    from napari_gradcam.viewer.contract import DockView
+    from napari_gradcam.viewer.kept import Made
+    from napari_gradcam.viewer.look import Look
+    from napari_gradcam.viewer.planes import Slicing
+
+
+class _Shown(NamedTuple):
+    scan: Layer
+    made: Made
+    look: Look
+
+
+class Findings:
+    """Shows the findings of one map at a time in a dock, and moves the viewer to them.
+
+    Parameters
+    ----------
+    viewer
+        Where the scan's layer is.
+    dock
+        Where they are listed.
+    system
+        How positions are told, ``"RAS"`` or ``"LPS"``.
+    """
+
+    def __init__(self, viewer: ViewerModel, dock: DockView, system: System = "RAS") -> None:
+        self._viewer, self._dock, self._system = viewer, dock, system
+        self._shown: _Shown | None = None
+        self._spots: tuple[HotSpot, ...] = ()
+        self._slicing: Slicing | None = None
+        self._hot = np.zeros(0, dtype=bool)
+
+    def show(self, scan: Layer | None, made: Made | None, look: Look) -> None:
+        """Show what is found in a map, painted in some way; nothing where there is none."""
+        if scan is None or made is None:
+            self._shown, self._spots, self._slicing = None, (), None
+            self._dock.set_spots((), self._system)
+            self._dock.set_profile(None)
+            return
+        self._shown = _Shown(scan, made, look)
+        self._spots = hot_spots(made.explanation, look.least(made.explanation))
+        self.turned()
+
+    def turned(self, event: Any = None) -> None:
+        """Count anew after the viewer was turned to another plane."""
+        if self._shown is None:
+            return
+        scan, made, look = self._shown
+        explanation = made.explanation
+        self._slicing = slicing = slicing_in_sight(self._viewer, scan, explanation.heatmap.shape)
+        self._dock.set_spots([self._row(spot) for spot in self._spots], self._system)
+        if slicing is None:
+            self._dock.set_profile(None)
+            return
+        scores = scores_by_slice(explanation, explanation.target) if explanation.slice_axis == slicing.axis else None
+        self._hot = slicing.in_order(hot_slices(explanation, slicing.axis, look.least(explanation)))
+        plane = plane_in_sight(self._viewer)
+        profile = Profile(
+            plane.value if plane is not None else "",
+            slicing.in_order(slice_profile(explanation, slicing.axis)),
+            self._hot,
+            None if scores is None else slicing.in_order(scores),
+            explanation.target,
+        )
+        self._dock.set_profile(profile)
+        self.moved()
+
+    def moved(self, event: Any = None) -> None:
+        """Mark the slice in sight."""
+        if self._shown is not None and self._slicing is not None:
+            self._dock.set_slice(self._number())
+
+    def go_to_spot(self, row: int) -> None:
+        """Move all three planes to the peak of a hot spot, by its row in the table."""
+        if self._shown is not None and 0 <= row < len(self._spots):
+            go_to(self._viewer, self._shown.scan, self._spots[row].peak.index)
+
+    def go_to_slice(self, number: int) -> None:
+        """Move to a slice of the plane in sight, from 0, and stay where the other two planes are."""
+        if self._shown is None or self._slicing is None:
+            return
+        shape = self._shown.made.explanation.heatmap.shape
+        here = np.rint(index_in_sight(self._viewer, self._shown.scan)).clip(0, np.array(shape) - 1).astype(int)
+        here[self._slicing.axis] = self._slicing.number(number)  # the count from the other end is its own inverse
+        i, j, k = (int(n) for n in here)
+        go_to(self._viewer, self._shown.scan, (i, j, k))
+
+    def go_to_hot(self, way: int) -> bool:
+        """Move to the next slice with heat above the threshold, with `way` -1 to the one before; tell if there is."""
+        if self._shown is None or self._slicing is None:
+            return False
+        number = self._number()
+        hot = np.flatnonzero(self._hot)
+        ahead = hot[hot > number] if way > 0 else hot[hot < number][::-1]
+        if len(ahead) == 0:
+            return False
+        self.go_to_slice(int(ahead[0]))
+        return True
+
+    def save(self, path: Path) -> int:
+        """Write the hot spots as CSV; give how many.
+
+        Raises
+        ------
+        GradCamError
+            If the file cannot be written.
+        """
+        if self._shown is not None:
+            made = self._shown.made
+            write_spots(self._spots, made.explanation, made.volumes[0], path, self._system)
+        return len(self._spots)
+
+    def _number(self) -> int:
+        assert self._shown is not None
+        assert self._slicing is not None
+        return self._slicing.number(float(index_in_sight(self._viewer, self._shown.scan)[self._slicing.axis]))
+
+    def _row(self, spot: HotSpot) -> SpotRow:
+        assert self._shown is not None
+        explanation, volume = self._shown.made.explanation, self._shown.made.volumes[0]
+        slicing, index = self._slicing, spot.peak.index
+        instance = volume.instance(index)
+        return SpotRow(
+            str(spot.rank),
+            words.number(spot.peak.value),
+            f"{100 * spot.share:.0f} %",
+            "" if spot.millilitres is None else f"{spot.millilitres:.3g}",
+            coordinates(spot.peak, explanation, self._system),
+            "" if slicing is None else str(slicing.number(index[slicing.axis]) + 1),
+            "" if instance is None else str(instance),
+        )
