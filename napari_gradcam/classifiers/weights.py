@@ -8,11 +8,14 @@ kept, under names of their own.
 from __future__ import annotations
 
 import io
+import json
 import pickletools
 import re
+import struct
 import warnings
 import zipfile
 from contextlib import contextmanager
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
@@ -21,6 +24,7 @@ from safetensors import torch as safetensors
 from torch import Tensor, nn
 
 from napari_gradcam.classifiers.fitting import load_state
+from napari_gradcam.classifiers.pickles import LONGEST, MOST_INSTRUCTIONS, OddPickleError, check_pickles
 from napari_gradcam.errors import GradCamError
 from napari_gradcam.volumes.wording import printable
 
@@ -35,7 +39,10 @@ _CONTAINERS = ("state_dict", "model_state_dict", "model", "network", "net", "wei
 _COPY = re.compile(r"(?:^|_)(?:ema|swa)(?:_|$)|averaged", re.IGNORECASE)
 """Names of averaged copies of the weights."""
 
-_HARMLESS = re.compile(r"torch\.\w+|torch\._utils\..+|torch\.nn\.parameter\.Parameter|collections\.\w+|_codecs\.encode")
+_HARMLESS = re.compile(
+    r"torch\.\w+|torch\._utils\..+|torch\.nn\.parameter\.Parameter|collections\.\w+|_codecs\.encode"
+    r"|(?:builtins|__builtin__)\.(?:bytearray|complex|set)"
+)
 """What a state dict's own pickle asks for."""
 
 _MOST = 4
@@ -44,7 +51,16 @@ _MOST = 4
 _SMALL = 1 << 20
 """Bytes that tensors may take whatever the file's size."""
 
+MOST_TENSORS = 20_000
+"""Tensors of a file; the largest classifiers of MONAI have some thousands, and each takes time however small it is."""
+
+_LONGEST_HEADER = 1 << 23
+"""Bytes of the names and shapes in a file of safetensors."""
+
 _ZIP, _NAMED = b"PK\x03\x04", 3
+
+_PICKLES = 5
+"""What PyTorch wrote before 1.6: a number, a version, a machine, the content, and the keys of its tensors."""
 
 
 class UnsafeWeightsError(GradCamError):
@@ -95,9 +111,16 @@ def read_state(source: Path | BinaryIO, name: str, label: str, *, trusted: bool 
         size = source.stat().st_size if isinstance(source, Path) else source.seek(0, io.SEEK_END)
         if size == 0:
             raise GradCamError(f"The weights in {label} are empty: the file has no bytes; copy it again.")
-        content = _safetensors(source) if name.endswith(".safetensors") else _unpickled(source, label, size, trusted)
+        safe = name.endswith(".safetensors")
+        content = _safetensors(source, label) if safe else _unpickled(source, label, size, trusted)
+        state = _state(content, label)
     except GradCamError:
         raise
+    except OddPickleError as error:
+        raise GradCamError(
+            f"The weights in {label} are no state dict as PyTorch writes it ({error}), and were not opened; save the "
+            "network's state_dict() alone, or as .safetensors."
+        ) from error
     except MemoryError as error:
         raise _too_large(label) from error
     except Exception as error:  # a stranger's bytes can make a reader fail in any way
@@ -105,12 +128,16 @@ def read_state(source: Path | BinaryIO, name: str, label: str, *, trusted: bool 
             f"The file of weights {label} is damaged or holds no weights of PyTorch; copy it again, or save the "
             "network's state_dict()."
         ) from error
-    state = _state(content, label)
     _check_tensors(state, label, size)
     return state
 
 
-def _safetensors(source: Path | BinaryIO) -> Any:
+def _safetensors(source: Path | BinaryIO, label: str) -> Any:
+    with _opened(source) as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        header = file.read(min(length, _LONGEST_HEADER + 1))
+        if len(header) > _LONGEST_HEADER or len(json.loads(header)) > MOST_TENSORS:
+            raise _too_many(label)
     # The reader holds every tensor's shape against the bytes there are before it makes one.
     if isinstance(source, Path):
         return safetensors.load_file(source)
@@ -120,9 +147,11 @@ def _safetensors(source: Path | BinaryIO) -> Any:
 
 def _unpickled(source: Path | BinaryIO, label: str, size: int, trusted: bool) -> Any:
     zipped = _check_zip(source, label, size)
-    if not isinstance(source, Path):
-        source.seek(0)
     try:
+        if not trusted:
+            check_pickles(_instructions(source, zipped), 1 if zipped else _PICKLES)
+        if not isinstance(source, Path):
+            source.seek(0)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # on pickle protocols and deprecated storages, for programmers
             return torch.load(
@@ -162,15 +191,26 @@ def _opened(source: Path | BinaryIO) -> Iterator[IO[bytes]]:
         yield source
 
 
+def _instructions(source: Path | BinaryIO, zipped: bool) -> io.BytesIO:
+    """Give the pickles of a file, by the same reader as they are obeyed with later."""
+    with _opened(source) as file:
+        if not zipped:
+            return io.BytesIO(file.read(LONGEST))
+        reader = torch._C.PyTorchFileReader(file)
+        if reader.get_record_size("data.pkl") > LONGEST:
+            raise OddPickleError("it is too long")
+        return io.BytesIO(reader.get_record("data.pkl"))
+
+
 def _asked_for(source: Path | BinaryIO, zipped: bool) -> str:
     """List the classes and functions that a refused pickle asks for, without running it; empty if there are none."""
-    with _opened(source) as file:
-        try:
-            asked = torch.serialization.get_unsafe_globals_in_checkpoint(file) if zipped else list(_globals(file))
-        except Exception:  # instructions that PyTorch never writes
-            with zipfile.ZipFile(file) as archive:
-                inner = next(name for name in archive.namelist() if name.endswith("data.pkl"))
-                asked = list(_globals(io.BytesIO(archive.read(inner))))
+    instructions = _instructions(source, zipped)
+    try:
+        with _opened(source) as file:
+            asked = torch.serialization.get_unsafe_globals_in_checkpoint(file) if zipped else None
+    except Exception:  # instructions that PyTorch never writes
+        asked = None
+    asked = list(_globals(instructions)) if asked is None else asked
     names = sorted({printable(name)[:80] for name in asked if not _HARMLESS.fullmatch(name)})
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return ", ".join(names[:_NAMED]) + more
@@ -179,15 +219,15 @@ def _asked_for(source: Path | BinaryIO, zipped: bool) -> str:
 def _globals(file: IO[bytes]) -> Iterator[str]:
     """List the names in the pickles that a file begins with, from their instructions alone."""
     said: list[str] = []
+    instructions = chain.from_iterable(pickletools.genops(file) for _ in range(_PICKLES))
     try:
-        while True:
-            for operation, argument, _ in pickletools.genops(file):
-                if operation.name in ("GLOBAL", "INST"):
-                    yield str(argument).replace(" ", ".", 1)
-                elif operation.name == "STACK_GLOBAL" and len(said) > 1:
-                    yield ".".join(said[-2:])
-                elif isinstance(argument, str):
-                    said.append(argument)
+        for operation, argument, _ in islice(instructions, MOST_INSTRUCTIONS):
+            if operation.name in ("GLOBAL", "INST"):
+                yield str(argument).replace(" ", ".", 1)
+            elif operation.name == "STACK_GLOBAL" and len(said) > 1:
+                yield ".".join(said[-2:])
+            elif isinstance(argument, str):
+                said.append(argument)
     except Exception:  # the end of the pickles: tensors follow, or damage
         return
 
@@ -241,6 +281,8 @@ def _tensors(mapping: Any) -> dict[str, Tensor]:
 
 
 def _check_tensors(state: Mapping[str, Tensor], label: str, size: int) -> None:
+    if len(state) > MOST_TENSORS:
+        raise _too_many(label)
     for name, tensor in state.items():
         if (
             tensor.layout != torch.strided
@@ -265,4 +307,11 @@ def _too_large(label: str) -> GradCamError:
     return GradCamError(
         f"The file of weights {label} claims tensors far larger than the file; it is damaged or no "
         "classifier's, do not open it."
+    )
+
+
+def _too_many(label: str) -> GradCamError:
+    return GradCamError(
+        f"The file of weights {label} holds more than {MOST_TENSORS:,} tensors, more than any classifier; save the "
+        "network's state_dict() alone."
     )

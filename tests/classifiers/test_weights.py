@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from napari_gradcam import GradCamError
+from napari_gradcam.classifiers import pickles, weights
 from napari_gradcam.classifiers.weights import UnsafeWeightsError, load_state, read_state
 
 if TYPE_CHECKING:
@@ -399,3 +400,103 @@ def test_what_a_pickle_hangs_on_a_mapping_is_not_called(tmp_path: Path) -> None:
     given = read(saved({"state_dict": Odd()}, tmp_path))
     assert type(given["weight"]) is Tensor
     assert given.keys() == {"weight"}
+
+
+# What would take all memory or time
+
+
+def call(name: bytes, *arguments: bytes) -> bytes:
+    return b"c" + name.replace(b".", b"\n", 1) + b"\n(" + b"".join(arguments) + b"tR"
+
+
+def text(letters: bytes) -> bytes:
+    return b"X" + struct.pack("<I", len(letters)) + letters
+
+
+DOUBLED = b")" + b"".join(b"q%ch%c\x86" % (n, n) for n in range(60))
+"""A tuple of two of a tuple of two …: 2⁶⁰ in 240 bytes."""
+
+LISTS = b"".join(b"]q%c" % n for n in range(60))
+"""Sixty empty lists, which are remembered to be filled with each other."""
+
+BOMBS = {
+    "hashing takes years": (b"}" + DOUBLED + b"K\x01s", "multiplies what it holds"),
+    "hashing takes years, in a set": (call(b"builtins.set", b"]" + DOUBLED + b"a"), "multiplies what it holds"),
+    "deeper than Python": (b"}" + b")" + b"\x85" * 1000 + b"K\x01s", "nested too deeply"),
+    "deeper than the stack": (b"}" + b")" + b"\x85" * 10**6 + b"K\x01s", "nested too deeply"),
+    "8 GiB": (b"}K\x00" + call(b"builtins.bytearray", b"\x8a\x05\x00\x00\x00\x00\x02") + b"s", "for a bytearray"),
+    "8 GiB, by Python 2's name": (call(b"__builtin__.bytearray", b"J\x00\x00\x00\x00"), "for a bytearray"),
+    "bytes that double": (
+        b"}K\x00" + call(b"_codecs.encode", text(b"a"), text(b"hex")) + b"s",
+        "another codec",
+    ),
+    "latin1 of what is no text": (
+        call(b"_codecs.encode", call(b"_codecs.encode", text(b"a"), text(b"latin1")), text(b"latin1")),
+        "another codec",
+    ),
+    "lists filled after use": (LISTS + b"]q\x64(h\x00h\x00eh\x00(h\x01h\x01e", "fills what it has used"),
+    "calls a value": (b")" + b")R", "calls what has no name"),
+    "more instructions than any": (b"](" + b"N" * 20_000 + b"e", "too many instructions"),
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_pickle_that_would_take_all_time_or_memory_is_refused_before_it_is_obeyed(
+    tmp_path: Path, bomb: str, legacy: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pickles, "MOST_INSTRUCTIONS", 10_000)
+    instructions, sentence = BOMBS[bomb]
+    content = b"\x80\x02" + instructions + b"."
+    path = tmp_path / "model.pt"
+    if legacy:
+        torch.save({}, path, _use_new_zipfile_serialization=False)
+        path.write_bytes(path.read_bytes().replace(pickle.dumps({}, 2), content, 1))
+    else:
+        path.write_bytes(zipped({"archive/data.pkl": content, "archive/version": b"3\n"}))
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("it was obeyed"))
+    with pytest.raises(GradCamError, match=rf"^The weights in {LABEL} are no state dict .*({sentence})"):
+        read(path)
+
+
+def test_a_pickle_longer_than_any_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "LONGEST", 100)
+    with pytest.raises(GradCamError, match=r"no state dict as PyTorch writes it \(it is too long\)"):
+        read(saved(network().state_dict(), tmp_path))
+
+
+def test_what_a_checkpoint_of_lightning_holds_beside_tensors_is_none_of_that(tmp_path: Path) -> None:
+    shared = (1, 2)
+    checkpoint = {
+        "state_dict": network().state_dict(),
+        "lr_schedulers": [{"milestones": collections.Counter({30: 1, 60: 1}), "_last_lr": [0.1]}],
+        "hyper_parameters": {
+            "size": [shared] * 50,
+            "tags": {"a", "b"},
+            "hash": b"\xff\x00",
+            (1, 2): torch.Size((1, 2)),
+        },
+        "optimizer_states": [{"state": {n: {"exp_avg": torch.zeros(2)} for n in range(300)}}],
+        "hparams_name": "kwargs",
+    }
+    for legacy in (False, True):
+        given = read(saved(checkpoint, tmp_path, _use_new_zipfile_serialization=not legacy))
+        assert given.keys() == network().state_dict().keys()
+
+
+def test_more_tensors_than_any_network_has_are_refused(tmp_path: Path) -> None:
+    empty = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
+    header = json.dumps({f"a{n}": empty for n in range(20_001)}).encode()
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(struct.pack("<Q", len(header)) + header)
+    for source in (path, io.BytesIO(path.read_bytes())):
+        with pytest.raises(GradCamError, match="holds more than 20,000 tensors"):
+            read_state(source, path.name, LABEL)
+
+
+def test_more_tensors_than_any_network_has_are_refused_in_a_pickle_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weights, "MOST_TENSORS", 5)
+    with pytest.raises(GradCamError, match="holds more than 5 tensors"):
+        read(saved(network().state_dict(), tmp_path))
