@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from io import BytesIO
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -208,20 +209,23 @@ def _native(header: Header, decoder: Decoder, frames: int) -> Iterator[tuple[int
     if allocated == 1 and header.syntax in _LITTLE_ENDIAN:
         yield from _single_bits(header, frames)
         return
-    source: Any = parsed(header.path) if pixels.is_deflated else header.path.open("rb")
+    source: Any = _unpacked(header) if pixels.is_deflated else header.path.open("rb")
     try:
-        options = {} if pixels.is_deflated else _options(header)
-        if not pixels.is_deflated:
-            source.seek(pixels.start)
-        pictures = decoder.iter_array(source, raw=not _in_color(header), **options)
+        source.seek(max(pixels.start, 0))
+        pictures = decoder.iter_array(source, raw=not _in_color(header), **_options(header))
         for frame in range(frames):
             picture, _ = next(pictures)
             yield frame, partial(_finished, header, picture)
     except StopIteration:
         raise EOFError("it holds fewer pictures than it says") from None
     finally:
-        if not pixels.is_deflated:
-            source.close()
+        source.close()
+
+
+def _unpacked(header: Header) -> BytesIO:
+    """Give the pixels of a deflated file, without the rest of it."""
+    assert header.pixels is not None
+    return BytesIO(parsed(header.path)[header.pixels.keyword].value)
 
 
 def _single_bits(header: Header, frames: int) -> Iterator[tuple[int, Callable[[], NDArray[Any]]]]:
@@ -346,11 +350,20 @@ def _finished(header: Header, picture: NDArray[Any]) -> NDArray[Any]:
     if picture.shape != (shape if photometric not in COLORS or photometric == "PALETTE COLOR" else (*shape, 3)):
         raise ValueError(f"a picture of {' × '.join(map(str, picture.shape))} pixels, and the file says {shape}")
     if photometric == "PALETTE COLOR":
-        picture = apply_color_lut(picture, header.dataset)
-        bits = picture.dtype.itemsize * 8
+        picture = apply_color_lut(picture, header.dataset)[..., :3]
+        bits = 8 if picture.max() <= 255 and _is_palette_of_bytes(header) else 16
     elif photometric in COLORS:
         bits = int(header.get("BitsStored") or header.get("BitsAllocated"))
     else:
         picture = picture.astype(picture.dtype.newbyteorder("="), copy=False)
         return apply_modality_lut(picture, header.dataset) if header.get("ModalityLUTSequence") else picture
     return picture if bits == 8 else (picture >> (bits - 8) if bits > 8 else picture).astype(np.uint8)
+
+
+def _is_palette_of_bytes(header: Header) -> bool:
+    """Whether no entry of a palette needs more than 8 bits, whatever the descriptor says.
+
+    Tables of 16-bit words often hold values of 8 bits, which shifting would turn to black.
+    """
+    count, first, _ = header.dataset.RedPaletteColorLookupTableDescriptor
+    return bool(apply_color_lut(first + np.arange(count or 1 << 16), header.dataset).max() <= 255)
