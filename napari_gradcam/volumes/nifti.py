@@ -122,18 +122,18 @@ def nifti_scan(path: str | PathLike[str]) -> Scan:
 
     def read(frame: int, *, resample: bool) -> Steps[Volume]:
         del resample  # the grid of a NIfTI file is even
-        array, color = yield from read_voxels(stored, frame)
+        voxels = yield from read_voxels(stored, frame)
         with np.errstate(all="ignore"):
-            array, broken = finite(array, f"“{path}”")
+            array, broken = finite(voxels.array, f"“{path}”")
         return Volume(
             array=array,
             affine=affine,
             name=name,
             window=window,
             source=source,
-            notices=(*notices, *broken),
+            notices=(*notices, *voxels.notices, *broken),
             in_patient_space=placed,
-            color=color,
+            color=voxels.color,
         )
 
     return Scan(

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import bz2
+import math
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 from isal import igzip
 
 from napari_gradcam.errors import GradCamError
 from napari_gradcam.progress import Progress
-from napari_gradcam.volumes.values import Scaling, Values, brightness
+from napari_gradcam.volumes.values import Scaling, Values, brightness, room, rounding_notices
 from napari_gradcam.volumes.wording import reason
 
 if TYPE_CHECKING:
@@ -99,16 +100,19 @@ class Stored:
         return i * j * k * self.dtype.itemsize * (self.channels or 1)
 
 
-def read_voxels(stored: Stored, frame: int) -> Steps[tuple[NDArray[Any], NDArray[np.uint8] | None]]:
+class Voxels(NamedTuple):
+    """Values ``(i, j, k)``, of colours their brightness; the colours, ``(i, j, k, 3)``; and what must be said."""
+
+    array: NDArray[Any]
+    color: NDArray[np.uint8] | None
+    notices: tuple[str, ...]
+
+
+def read_voxels(stored: Stored, frame: int) -> Steps[Voxels]:
     """Read one frame, from 0, in steps; of a packed file, prove by its checksum that it is undamaged.
 
     Whole numbers stay as stored unless slope and intercept make others of them; fractions are float32, and of complex
     numbers it is their magnitude. What is kept is the answer and one slice, never a second copy.
-
-    Returns
-    -------
-    array, color
-        Values ``(i, j, k)``, of colours their brightness; and the colours, ``(i, j, k, 3)``, or None.
 
     Raises
     ------
@@ -118,13 +122,9 @@ def read_voxels(stored: Stored, frame: int) -> Steps[tuple[NDArray[Any], NDArray
     try:
         slices = _Slices(stored)
         yield from _fill(stored, frame, slices)
-        return slices.array(), slices.color()
-    except MemoryError as error:
-        size = stored.frame_bytes / 2**20
-        raise GradCamError(
-            f"“{stored.path}” holds a volume of {size:,.0f} MB, more than this computer's memory has room for: close "
-            "other programs or crop the scan."
-        ) from error
+        return slices.voxels()
+    except GradCamError:
+        raise
     except Exception as error:  # gzip, zlib and the file system raise a dozen types on damaged files
         raise GradCamError(
             f"“{stored.path}” is cut short or damaged ({reason(error)}): copy or download it again."
@@ -139,17 +139,18 @@ class _Slices:
 
     def __init__(self, stored: Stored) -> None:
         i, j, k = stored.shape
-        self._stored = stored
+        self._stored, label = stored, f"“{stored.path}”"
         if stored.channels:
             i, k = (i, k * stored.channels) if stored.planar else (i * stored.channels, k)
         self.count = k
         self._scaling = _scaling(stored)
         self._kept: NDArray[Any] | None = None
         if self._scaling is None:
-            self._kept = np.empty((i, j, k), stored.dtype.newbyteorder("="), order="F")
+            bright = math.prod(stored.shape) if stored.channels else 0
+            self._kept = room((i, j, k), stored.dtype.newbyteorder("="), label, order="F", beside=bright)
         else:
             kind = np.dtype(np.float32) if stored.dtype.kind == "c" else stored.dtype
-            self._values = Values((k, j, i), kind, [self._scaling])
+            self._values = Values((k, j, i), kind, [self._scaling], label)
             self._passing = np.empty((i, j), stored.dtype, order="F")
 
     def memory(self, k: int) -> NDArray[Any]:
@@ -178,15 +179,14 @@ class _Slices:
             return self._kept.reshape((*shape, channels), order="F")[..., :3]
         return np.moveaxis(self._kept.reshape((channels, *shape), order="F"), 0, -1)[..., :3]
 
-    def array(self) -> NDArray[Any]:
+    def voxels(self) -> Voxels:
         """Give the values."""
         color = self.color()
         if color is not None:
-            bright = np.empty(self._stored.shape, np.uint8, order="F")
-            for k in range(bright.shape[2]):
-                bright[:, :, k] = brightness(color[:, :, k])
-            return bright
-        return self._values.array() if self._kept is None else self._kept
+            return Voxels(brightness(color), color, ())
+        if self._kept is not None:
+            return Voxels(self._kept, None, ())
+        return Voxels(self._values.array(), None, rounding_notices(self._values.rounding))
 
 
 def _scaling(stored: Stored) -> Scaling | None:

@@ -6,6 +6,7 @@ import shutil
 import struct
 from itertools import product
 
+import imagecodecs
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -34,6 +35,7 @@ from napari_gradcam.volumes.dicom.header import read_header
 from napari_gradcam.volumes.dicom.pixels import is_straight
 from napari_gradcam.volumes.reading import find_scans
 from napari_gradcam.volumes.values import Scaling, Values, brightness
+from napari_gradcam.volumes.window import grey_limits
 
 PLACE = (0, 0, 0)
 UNPLACED = {"ImageOrientationPatient": None, "PixelSpacing": None, "SliceThickness": None}
@@ -153,7 +155,7 @@ def test_the_straight_way_gives_what_pydicoms_decoder_gives(series, data):
     number = np.dtype(f"{'i' if signed else 'u'}{allocated // 8}")
     limits = np.iinfo(number)
     depth = data.draw(st.integers(1, 3))
-    # Slope 1 and -1 keep whole numbers whole; an intercept of a fraction does not.
+    # Slope 1 and -1 keep whole numbers whole, and 2 those of 32 bits; an intercept of a fraction does not.
     scalings = data.draw(
         st.lists(
             st.tuples(
@@ -178,9 +180,8 @@ def test_the_straight_way_gives_what_pydicoms_decoder_gives(series, data):
         decoded.append(get_decoder(ExplicitVRLittleEndian).as_array(dataset, raw=True)[0].reshape(shape))
     volume = read_volume(series.folder)
     exact = np.stack([one.astype(np.float64) * s + i for one, (s, i) in zip(decoded, scalings, strict=True)])
-    whole = all(abs(slope) == 1 and intercept % 1 == 0 for slope, intercept in scalings)
-    lowest, highest = (-(2.0 ** (bits - 1)), 2.0 ** (bits - 1) - 1) if signed else (0.0, 2.0**bits - 1)
-    ends = [s * end + i for s, i in scalings for end in (lowest, highest)]
+    kept = (1, -1, 2) if allocated == 32 else (1, -1)
+    whole = all(slope in kept and intercept % 1 == 0 for slope, intercept in scalings)
     if not whole:
         expected = np.float32
     elif all(tuple(scaling) == (1, 0) for scaling in scalings):
@@ -188,7 +189,7 @@ def test_the_straight_way_gives_what_pydicoms_decoder_gives(series, data):
     elif np.abs(exact + 0.5).max() <= 2**15:
         expected = np.int16
     else:
-        expected = np.int32 if min(ends) >= -(2**31) and max(ends) < 2**31 else np.float32
+        expected = np.int32 if np.abs(exact + 0.5).max() <= 2**31 else np.int64
     assert volume.array.dtype == expected
     np.testing.assert_array_equal(volume.array, exact.astype(expected).transpose(2, 1, 0))
 
@@ -229,6 +230,42 @@ def test_a_volume_is_widened_by_the_first_value_that_does_not_fit(series, extrem
     volume = read_volume(series.folder)
     assert volume.array.dtype == dtype
     np.testing.assert_array_equal(volume.array, stored.transpose(2, 1, 0) - 1024)
+
+
+@pytest.mark.parametrize("dtype", ["u4", "i4"])
+@pytest.mark.parametrize(("slope", "intercept"), [(1, -1024), (1, 1), (-1, 7), (3, -5)])
+def test_whole_numbers_of_32_bits_stay_exact(series, dtype, slope, intercept):
+    """float32 holds 24 binary digits, and would make 20,000,001 of a count of 20,000,002."""
+    large, any_number = np.full((4, 6), 20_000_001, dtype), everything(dtype)
+    large[1] = 20_000_003
+    tags = {"RescaleSlope": slope, "RescaleIntercept": intercept}
+    for stored, wider in ((large, np.int32), (any_number, np.int64)):
+        volume = read_volume(series.slice(stored, PLACE, **tags))
+        np.testing.assert_array_equal(volume.array[:, :, 0], stored.T.astype(np.int64) * slope + intercept)
+        assert volume.array.dtype == wider
+        assert not any("rounded" in notice for notice in volume.notices)
+
+
+def test_a_volume_of_counts_is_widened_to_64_bits_by_the_slice_that_needs_them(series):
+    stored = np.arange(3 * 24, dtype=np.uint32).reshape(3, 4, 6)
+    stored[1, 0, 0], stored[2, 0, 0] = 100_000, 2**32 - 1
+    series.stack(stored, [(0, 0, 5 * k) for k in range(3)], RescaleSlope=1, RescaleIntercept=1)
+    volume = read_volume(series.folder)
+    np.testing.assert_array_equal(volume.array, stored.transpose(2, 1, 0).astype(np.int64) + 1)
+    assert volume.array.dtype == np.int64
+
+
+def test_counts_that_a_fraction_scales_are_said_to_be_rounded_only_where_they_were(series):
+    stored = np.array([[2**30 + 1, 5]], np.int32)
+    tags = {"RescaleSlope": 0.5, "RescaleIntercept": 0}
+    volume = read_volume(series.slice(stored, PLACE, **tags))
+    assert float(volume.array[0, 0, 0]) == 0.5 * 2**30
+    assert [notice for notice in volume.notices if "rounded" in notice] == [
+        "The numbers have more digits than 32-bit fractions keep: values were rounded by up to 32."
+    ]
+    volume = read_volume(series.slice(stored >> 7, PLACE, **tags))
+    np.testing.assert_array_equal(volume.array[:, :, 0], (stored >> 7).T * 0.5)
+    assert not any("rounded" in notice for notice in volume.notices)
 
 
 def test_a_modality_table_gives_the_values(series, functional):
@@ -286,6 +323,73 @@ def test_padding_is_a_range_where_there_is_a_limit(series):
 def test_nothing_but_padding_is_said_in_plain_numbers(series):
     path = series.slice(np.full((10, 10), 7, np.uint16), PLACE, PixelPaddingValue=7)
     assert any(notice.startswith("100 % of the voxels are padding") for notice in read_volume(path).notices)
+
+
+@pytest.mark.parametrize("kind", ["Float", "DoubleFloat"])
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ExplicitVRBigEndian])
+@pytest.mark.parametrize(
+    ("padding", "limit"), [(-3.4e38, None), (-5.0, -7.0), (np.nan, None), (np.inf, None), (-np.inf, -3.4e38)]
+)
+def test_padding_of_floating_point_pixels_is_the_lowest_that_was_measured(series, repack, kind, syntax, padding, limit):
+    """As low as numbers go, it would leave one shade of grey for all that was measured, and a network nothing."""
+    number = np.float32 if kind == "Float" else np.float64
+    measured = RNG.uniform(0, 1, (3, 10, 10)).astype(number)
+    stored, where = measured.copy(), np.zeros(measured.shape, bool)
+    where[0], where[2, :3] = True, True  # one slice holds nothing else, one nothing of it
+    stored[where] = padding if limit is None else np.where(RNG.random(where.sum()) < 0.5, padding, limit)
+    tags = {**FLOATS, f"{kind}PixelPaddingValue": padding, f"{kind}PixelPaddingRangeLimit": limit}
+    tags |= {"RescaleSlope": 2, "RescaleIntercept": -1}
+    for k in range(3):
+        pixels = {f"{kind}PixelData": stored[k].tobytes()}
+        path = series.slice(stored[k], (0, 0, 5 * k), **tags, **pixels)
+        if syntax == ExplicitVRBigEndian:
+            repack(path, syntax, **{f"{kind}PixelData": big_endian(stored[k])})
+    volume = read_volume(series.folder)
+    expected = (measured.astype(np.float64) * 2 - 1).astype(np.float32)
+    expected[where] = expected[~where].min()
+    np.testing.assert_array_equal(volume.array, expected.transpose(2, 1, 0))
+    assert volume.notices == (
+        "43 % of the voxels are padding, which nobody measured (Pixel Padding Value), and were set to the lowest "
+        "measured value.",
+    )
+    low, high = grey_limits(volume)
+    assert -1.1 < low < high < 1.1
+
+
+def test_floating_point_pixels_of_nothing_but_padding_are_zero(series):
+    stored = np.full((10, 10), -3.4e38, np.float32)
+    tags = {**FLOATS, "FloatPixelPaddingValue": -3.4e38, "FloatPixelData": stored.tobytes()}
+    volume = read_volume(series.slice(stored, PLACE, **tags))
+    assert not volume.array.any()
+    assert any(notice.startswith("100 % of the voxels are padding") for notice in volume.notices)
+
+
+def test_padding_is_not_mixed_into_slices_that_are_resampled(series):
+    stored = np.ones((4, 10, 10), np.float32)
+    stored[:, :5] = -3.4e38
+    for pixels, along in zip(stored, (0, 5, 10, 20), strict=True):
+        tags = {**FLOATS, "FloatPixelPaddingValue": -3.4e38, "FloatPixelData": pixels.tobytes()}
+        series.slice(pixels, (0, 0, along), **tags)
+    np.testing.assert_array_equal(read_volume(series.folder, resample=True).array, np.ones((10, 10, 5)))
+
+
+@pytest.mark.parametrize(
+    ("modality", "told"),
+    [
+        ("DX", "The file stores bright as low in 2 of 5 slices (MONOCHROME1): its values were turned over there,"),
+        ("CT", "The file asks to be shown inverted in 2 of 5 slices (MONOCHROME1): its values are kept,"),
+    ],
+)
+def test_only_the_slices_that_are_turned_over_are_spoken_of(series, stored, modality, told):
+    for k, slice_ in enumerate(stored.astype(np.uint16)):
+        tags = {"PhotometricInterpretation": "MONOCHROME1"} if k in (1, 2) else {}
+        series.slice(slice_, (0, 0, 5 * k), Modality=modality, **tags)
+    volume = read_volume(series.folder)
+    expected = stored.astype(int)
+    if modality == "DX":
+        expected[1:3] = 65535 - expected[1:3]
+    np.testing.assert_array_equal(volume.array, expected.transpose(2, 1, 0))
+    assert [notice for notice in volume.notices if notice.startswith(told)]
 
 
 def test_padding_of_a_picture_turned_over_stays_dark(series):
@@ -480,6 +584,43 @@ def test_a_palette_gives_its_colours(series, bits, first):
     check_color(read_volume(path), expected.astype(np.uint8))
 
 
+@pytest.mark.parametrize("said", [8, 16])
+@pytest.mark.parametrize("most", [255, 256])
+def test_a_palette_of_bytes_in_words_is_not_shifted_to_black(series, said, most):
+    """Whatever the descriptor says: a palette of 16 bits whose brightest entry is 255 would be black everywhere."""
+    entries = np.zeros((20, 3), np.uint16)
+    entries[:5], entries[12] = 77, most  # of all entries, those that no pixel asks for too
+    tags = {"PhotometricInterpretation": "PALETTE COLOR"}
+    for channel, name in enumerate(("Red", "Green", "Blue")):
+        tags[f"{name}PaletteColorLookupTableDescriptor"] = [20, 0, said]
+        tags[f"{name}PaletteColorLookupTableData"] = entries[:, channel].tobytes()
+    volume = read_volume(series.slice(np.arange(10, dtype=np.uint8).reshape(2, 5), PLACE, **tags))
+    assert volume.color[:, :, 0].max() == (77 if most == 255 else 0)
+
+
+def test_the_transparency_of_a_palette_is_left_out(series):
+    entries = RNG.integers(0, 256, (256, 4)).astype(np.uint8)
+    tags = {"PhotometricInterpretation": "PALETTE COLOR"}
+    for channel, name in enumerate(("Red", "Green", "Blue", "Alpha")):
+        if name != "Alpha":
+            tags[f"{name}PaletteColorLookupTableDescriptor"] = [256, 0, 8]
+        tags[f"{name}PaletteColorLookupTableData"] = entries[:, channel].tobytes()
+    stored = everything("u1")
+    check_color(read_volume(series.slice(stored, PLACE, **tags)), entries[stored][..., :3])
+
+
+@pytest.mark.parametrize("shape", [(3,), (0, 3), (5, 3), (300, 200, 3), (1, 300, 200, 3), (2, 1, 30000, 3)])
+@pytest.mark.parametrize("turned", [False, True])
+def test_brightness_is_the_same_in_any_layout(shape, turned):
+    color = everything("u1", (*shape[:-1], 5))[..., 1:4] if 0 not in shape else np.empty(shape, np.uint8)
+    if turned:
+        color = np.moveaxis(np.ascontiguousarray(np.moveaxis(color, -1, 0).T), -1, 0).T
+    bright = brightness(color)
+    assert bright.shape == shape[:-1]
+    assert bright.dtype == np.uint8
+    assert np.abs(bright - grey(color)).max(initial=0) <= 0.51
+
+
 def test_brightness_is_that_of_bt_601_and_exact_for_greys():
     color = everything("u1", (50, 40, 3))
     assert np.abs(brightness(color) - grey(color)).max() <= 0.51
@@ -642,8 +783,28 @@ def test_fewer_frames_than_a_file_says_are_refused(cine, refused):
 
 
 @pytest.mark.parametrize("syntax", [HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K])
+@pytest.mark.parametrize("dtype", ["u1", "u2", "i2"])
+def test_high_throughput_jpeg_2000_comes_back(series, syntax, dtype):
+    if not get_decoder(syntax).is_available:
+        pytest.skip("nothing installed decodes High-Throughput JPEG 2000")
+    stored = everything(dtype, (3, 64, 48))
+    for path, picture in zip(series.stack(stored, [(0, 0, k) for k in range(3)]), stored, strict=True):
+        encoded = imagecodecs.htj2k_encode(picture, reversible=True)
+        assert b"\xff\x50" in encoded[:200]  # the CAP marker, by which Part 15 is known
+        dataset = dcmread(path)
+        dataset.PixelData = encapsulate([encoded])
+        dataset["PixelData"].is_undefined_length = True
+        dataset["PixelData"].VR = "OB"
+        dataset.file_meta.TransferSyntaxUID = syntax
+        dataset.save_as(path)
+    volume = read_volume(series.folder)
+    np.testing.assert_array_equal(volume.array, stored.transpose(2, 1, 0))
+    assert volume.array.dtype == stored.dtype
+
+
+@pytest.mark.parametrize("syntax", [HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K])
 def test_what_calls_itself_high_throughput_is_decoded_or_refused(series, syntax):
-    """Pydicom's wheel has no such file; one that holds plain JPEG 2000 shows which decoder is asked."""
+    """Plain JPEG 2000 shows which decoder is asked."""
     stored = everything("u2", (40, 36))
     path = series.slice(stored, PLACE)
     dataset = dcmread(path)

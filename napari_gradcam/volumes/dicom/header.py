@@ -46,7 +46,9 @@ KEYWORDS = (
     *("SpecificCharacterSet", "Modality", "ImageType", "PatientPosition", "InstanceNumber"),
     *("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "BitsAllocated"),
     *("BitsStored", "HighBit", "PixelRepresentation", "NumberOfFrames", "PixelPaddingValue"),
-    *("PixelPaddingRangeLimit", "RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth"),
+    *("PixelPaddingRangeLimit", "FloatPixelPaddingValue", "FloatPixelPaddingRangeLimit"),
+    *("DoubleFloatPixelPaddingValue", "DoubleFloatPixelPaddingRangeLimit"),
+    *("RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth"),
     *("ExtendedOffsetTable", "ExtendedOffsetTableLengths"),
     *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "ImagerPixelSpacing", "SliceThickness"),
     *("EchoTime", "EchoNumbers", "TemporalPositionIdentifier", "TriggerTime", "DiffusionBValue", "InversionTime"),
@@ -240,13 +242,26 @@ def _said_of(path: Path) -> Iterator[None]:
 
 
 def parsed(path: Path) -> FileDataset:
-    """Read a file by pydicom; its large elements follow when they are asked for, but those of a deflated file."""
+    """Read a file by pydicom; its large elements follow when they are asked for.
+
+    Those of a deflated file could not be found again in it. For a moment pydicom holds all of it, packed and unpacked,
+    and its pixels once more: nearly four times their memory.
+    """
+    is_deflated = _deflated_meta(path) is not None
     with path.open("rb") as file:
-        dataset = read_partial(file, _Enough(), defer_size=_DEFER_BYTES, force=True)
-        if dataset.file_meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
-            file.seek(0)
-            dataset = read_partial(file, _Enough())  # what was deferred could not be found again in the packed file
+        dataset = read_partial(file, _Enough(), defer_size=None if is_deflated else _DEFER_BYTES, force=True)
+    if is_deflated:
+        dataset.buffer = None  # the unpacked file
     return dataset
+
+
+def _deflated_meta(path: Path) -> Dataset | None:
+    """Give the meta header of a deflated file, None of any other."""
+    with path.open("rb") as file:
+        if file.read(_PREAMBLE + 4)[_PREAMBLE:] != b"DICM":
+            return None
+    meta = read_file_meta_info(path)
+    return meta if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian else None
 
 
 class _Enough:
@@ -309,11 +324,8 @@ def _refuse_cut(dataset: FileDataset, size: int) -> None:
 
 def _refuse_bomb(path: Path) -> None:
     """Refuse a deflated file that unpacks to more than any picture, before pydicom unpacks it."""
-    with path.open("rb") as file:
-        if file.read(_PREAMBLE + 4)[_PREAMBLE:] != b"DICM":
-            return
-    meta = read_file_meta_info(path)
-    if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+    meta = _deflated_meta(path)
+    if meta is None:
         return
     unpacked, inflate, size = 0, zlib.decompressobj(-zlib.MAX_WBITS), path.stat().st_size
     with path.open("rb") as file:

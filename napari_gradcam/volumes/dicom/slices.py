@@ -102,7 +102,7 @@ class Slice:
     window: Window | None
     inverted: bool
     in_color: bool
-    padding: tuple[int, int] | None
+    padding: tuple[float, float] | None
     marks: Mapping[str, Any]
     stack: str
 
@@ -233,7 +233,7 @@ def _slice(header: Header, frame: int, groups: Groups) -> Slice:
         window=None if in_color else window,
         inverted=inverted,
         in_color=in_color,
-        padding=padding_of(header) if whole and not in_color and not header.get("ModalityLUTSequence") else None,
+        padding=padding_of(header),
         marks=marks_of(header, groups),
         stack=str(groups.get("FrameContentSequence", "StackID") or "") if not groups.classic else "",
     )

@@ -95,11 +95,20 @@ def window_of(groups: Groups) -> Window | None:
     return Window(center, width) if math.isfinite(center) and math.isfinite(width) and width > 0 else None
 
 
-def padding_of(header: Header) -> tuple[int, int] | None:
-    """Read Pixel Padding Value (0028,0120) and Range Limit (0028,0121)."""
-    value = header.get("PixelPaddingValue")
-    if not isinstance(value, int):
+_PADDING = {"PixelData": "Pixel", "FloatPixelData": "FloatPixel", "DoubleFloatPixelData": "DoubleFloatPixel"}
+
+
+def padding_of(header: Header) -> tuple[float, float] | None:
+    """Read Pixel Padding Value (0028,0120) and Range Limit (0028,0121), or those of floating point pixels.
+
+    Those are (0028,0122) and (0028,0124) of 32 bits, (0028,0123) and (0028,0125) of 64.
+    """
+    if header.pixels is None or photometric_of(header) in COLORS or header.get("ModalityLUTSequence"):
         return None
-    limit = header.get("PixelPaddingRangeLimit")
-    other = limit if isinstance(limit, int) else value
+    kind = _PADDING[header.pixels.keyword]
+    number = int if kind == "Pixel" else float
+    value, limit = header.get(f"{kind}PaddingValue"), header.get(f"{kind}PaddingRangeLimit")
+    if not isinstance(value, number):
+        return None
+    other = limit if isinstance(limit, number) else value
     return min(value, other), max(value, other)
