@@ -17,14 +17,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
-import psutil
 from napari.layers import Image
 
 from napari_gradcam.errors import GradCamError
 from napari_gradcam.viewer.claims import patient_claim
 from napari_gradcam.viewer.world import PICTURE_MM, data_shape, data_to_world, drawn_in_mm, named_axes, usable
 from napari_gradcam.volumes.orientation import DISPLAY_AXES, DisplayGrid, obliquity_notices
-from napari_gradcam.volumes.values import brightness, colours, finite
+from napari_gradcam.volumes.values import brightness, colours, finite, refuse_too_large
 from napari_gradcam.volumes.volume import SCREEN, Unit, Volume
 
 if TYPE_CHECKING:
@@ -248,6 +247,7 @@ def _volume(layer: Layer, place: Place) -> Volume:
     color, notices = None, place.notices
     if layer.rgb:
         color, told = colours(values.reshape((1, *values.shape)[-4:]))
+        color.setflags(write=False)  # of a view, not of the layer's own array
         values, notices = brightness(color), notices + told
     array = _stored_type(values.reshape((1, *values.shape)[-3:]))
     array.setflags(write=False)  # of a view, not of the layer's own array
@@ -267,8 +267,8 @@ def _loaded(layer: Layer, label: str) -> NDArray[Any]:
     """Read the finest level into memory."""
     data = layer.data[0] if layer.multiscale else layer.data
     bytes_needed = int(np.prod(data.shape, dtype=object)) * np.dtype(layer.dtype).itemsize
-    if not isinstance(data, np.ndarray) and bytes_needed > psutil.virtual_memory().available:
-        raise GradCamError(f"{label} needs {bytes_needed / 2**30:.1f} GiB of memory, more than is free: crop it first.")
+    if not isinstance(data, np.ndarray):
+        refuse_too_large(bytes_needed, label)
     try:
         return np.asarray(data)
     except Exception as error:  # whatever loads or computes the values may raise whatever it likes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from itertools import permutations, product
 from typing import TYPE_CHECKING, Any
 
@@ -563,6 +564,21 @@ def test_colours_are_kept_beside_their_brightness(shape: tuple[int, ...], channe
         assert heat.data.shape == shape
 
 
+@pytest.mark.parametrize("dtype", ["u1", "f4", "?"])
+def test_colours_take_no_more_memory_than_they_and_their_brightness(dtype: str) -> None:
+    color = np.random.default_rng(0).integers(0, 2, (40, 256, 256, 3)).astype(dtype)
+    layer = Image(color, rgb=True)
+    tracemalloc.start()
+    volume = read_layer(layer)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert volume.color is not None
+    assert np.shares_memory(volume.color, color) == (dtype == "u1")
+    assert not volume.color.flags.writeable
+    assert color.flags.writeable
+    assert peak < 1.3 * (volume.color.nbytes + volume.array.nbytes)
+
+
 def test_nothing_is_loaded_before_it_is_explained() -> None:
     loaded = []
 
@@ -654,6 +670,6 @@ def test_complex_numbers_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_lazy_scan_larger_than_the_memory_is_refused_before_it_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     layer = Image(da.zeros(SHAPE, dtype=np.float32), name="scan", contrast_limits=(0, 1))
-    monkeypatch.setattr(foreign.psutil, "virtual_memory", lambda: type("Memory", (), {"available": 100}))
+    monkeypatch.setattr("psutil.virtual_memory", lambda: type("Memory", (), {"available": 100}))
     with pytest.raises(GradCamError, match="more than is free"):
         read_layer(layer)
