@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import yaml
 
+from napari_gradcam.classifiers import plain_yaml
 from napari_gradcam.errors import GradCamError
 from napari_gradcam.volumes.wording import printable
 
@@ -21,6 +22,13 @@ LARGEST = 1 << 20
 
 MOST_PARTS = 10_000
 """Values in a recipe; aliases of YAML can multiply a few lines without end."""
+
+_PROSE = ("description", "intended_use", "licence", "authors")
+_LONGEST_PROSE, _LONGEST = 20_000, 500
+"""Letters of what is meant to be read, and of any other text: names and paths, which sentences repeat."""
+
+_BEYOND = 1 << 63
+"""No number of a recipe has as many voxels to count; nothing that takes whole numbers takes larger ones."""
 
 
 class Fields:
@@ -53,7 +61,7 @@ class Fields:
             if key not in known:
                 close = difflib.get_close_matches(str(key), known, 1)
                 hint = f"did you mean “{close[0]}”?" if close else f"it knows {', '.join(known)}."
-                raise GradCamError(f"{label} has the unknown key “{printable(str(key))}”: {hint}")
+                raise GradCamError(f"{label} has the unknown key “{printable(str(key)[:80])}”: {hint}")
         for key in needed:
             if content.get(key) is None:
                 raise GradCamError(f"{label} has no “{key}”; add it.")
@@ -158,13 +166,32 @@ def read_yaml(path: Path) -> Any:
     if len(text) > LARGEST:
         raise GradCamError(f"The recipe {name} is larger than a recipe can be; give a short YAML file.")
     try:
-        content = yaml.safe_load(text.decode("utf-8-sig"))
-    except (ValueError, yaml.YAMLError, RecursionError) as error:
-        told = printable(" ".join(str(error).split())).rstrip(".")
+        content = plain_yaml.read_yaml(text.decode("utf-8-sig"))
+    except (yaml.YAMLError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError) as error:
+        told = printable(" ".join(str(error).split())[:300]).rstrip(".")
         raise GradCamError(f"The recipe {name} cannot be understood as YAML: {told}; correct it there.") from error
     if sum(1 for _ in islice(leaves(content), MOST_PARTS + 1)) > MOST_PARTS:
         raise GradCamError(f"The recipe {name} has more values than a recipe can have; it is none, do not open it.")
+    for key, value in content.items() if isinstance(content, dict) else ():
+        _check_values(value, f"The recipe {name} has at “{printable(str(key)[:80])}”", prose=key in _PROSE)
     return content
+
+
+def _check_values(content: Any, said: str, *, prose: bool) -> None:
+    """Refuse texts and numbers that are none of a recipe: sentences repeat them, and files and sizes are made of them.
+
+    Raises
+    ------
+    GradCamError
+        Beginning with what is `said`.
+    """
+    longest = _LONGEST_PROSE if prose else _LONGEST
+    for value in leaves(content):
+        for text in value if isinstance(value, dict) else (value,):
+            if isinstance(text, str | bytes) and len(text) > longest:
+                raise GradCamError(f"{said} a text of {len(text):,} letters, where {longest:,} are enough; shorten it.")
+            if isinstance(text, int) and abs(text) >= _BEYOND:
+                raise GradCamError(f"{said} a number beyond any size; correct it.")
 
 
 def leaves(content: Any) -> Iterator[Any]:

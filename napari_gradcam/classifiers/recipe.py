@@ -19,11 +19,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.metadata import version
+from os.path import isfile  # of pathlib's, some raise where a name is too long
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_gradcam.classifiers.architectures import architecture
 from napari_gradcam.classifiers.classifier import Aggregation, Plane
+from napari_gradcam.classifiers.config import shortened
 from napari_gradcam.classifiers.fields import Fields, described, leaves, read_yaml
 from napari_gradcam.classifiers.scores import Activation
 from napari_gradcam.classifiers.steps import IMAGE, step_nodes
@@ -110,8 +112,14 @@ def _shape(given: Fields) -> _Shape:
 
 def _weights(given: Fields, folder: Path) -> Path:
     name = given.text("weights")
+    if name.startswith(("//", "\\\\", "/\\", "\\/")):
+        # Windows asks that server for the file, with the person's name and a proof of the password.
+        raise GradCamError(
+            f"{given.label} names the weights “{printable(name)}”, which are on another computer; copy them beside the "
+            "recipe."
+        )
     weights = folder / name
-    if not weights.is_file():
+    if not isfile(weights):
         raise GradCamError(
             f"{given.label} names the weights “{printable(name)}”, which are not there; give the file's place as seen "
             "from the recipe."
@@ -248,7 +256,7 @@ def _explanation(given: Fields, shape: _Shape) -> dict[str, Any]:
     one = len(shape.classes) == 1
     classes = (f"no {shape.classes[0]}", shape.classes[0]) if one else shape.classes
     if "positive_class" in given and given.text("positive_class") not in classes:
-        raise given.wrong("positive_class", f"one of the classes: {', '.join(classes)}")
+        raise given.wrong("positive_class", f"one of the classes: {shortened(', '.join(classes))}")
     said = described(
         {
             "plane": given.choice("plane", Plane),

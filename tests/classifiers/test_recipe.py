@@ -14,7 +14,7 @@ from monai.bundle import ConfigParser
 from monai.networks.nets import DenseNet, DenseNet121
 
 from napari_gradcam import GradCamError, Volume, explain, load_classifier, read_volume
-from napari_gradcam.classifiers import fields
+from napari_gradcam.classifiers import fields, recipe
 from napari_gradcam.classifiers.channels import channels_of
 from napari_gradcam.classifiers.preprocessing import prepare_volume
 from napari_gradcam.classifiers.recipe import _WINDOW, KEYS, read_recipe
@@ -279,6 +279,70 @@ def test_what_is_no_recipe_is_refused(tmp_path: Path, content: bytes, sentence: 
     path.write_bytes(content)
     with pytest.raises(GradCamError, match=rf"^The recipe odd\.yaml {sentence}"):
         read_recipe(path)
+
+
+HUGE = "0x" + "f" * 6000
+PLACES = {
+    "outputs": HUGE,
+    "channels": HUGE,
+    "name": HUGE,
+    "value_range": f"[0, {HUGE}]",
+    "window": f"{{overlap: {HUGE}}}",
+    "preprocessing": f"[{{Resize: {{spatial_size: {HUGE}}}}}]",
+    HUGE: "1",
+    "weights": "a" * 5000,
+    "network": "a" * 70_000,
+    "classes": f"[{'a' * 70_000}, b]",
+    "positive_class": "a" * 70_000,
+    "plane": "a" * 70_000,
+    "target_layer": "a" * 70_000,
+    "description": "a" * 70_000,
+    "modality": "!!timestamp x",
+    "licence": "!!int ''",
+    "authors": "{=: 1}",
+    "a" * 70_000: "1",
+    "!!bool x": "1",
+    "version": "!!float ''",
+    "size": "[" * 1000 + "]" * 1000,
+    "top": "9" * 60,
+}
+
+
+@pytest.mark.parametrize("key", PLACES, ids=[str(number) for number in range(len(PLACES))])
+def test_what_no_person_writes_is_refused_in_one_short_sentence(write: Callable[..., Path], key: str) -> None:
+    path = write()
+    content = {name: value for name, value in RECIPE.items() if name != key}
+    path.write_text(f"{yaml.safe_dump(content)}? {key}\n: {PLACES[key]}\n")
+    with pytest.raises(GradCamError, match=r"^The recipe liver\.yaml ") as told:
+        read_recipe(path)
+    assert len(str(told.value)) < 1000
+    assert str(told.value).isprintable()
+
+
+def test_names_that_sentences_list_are_cut(write: Callable[..., Path]) -> None:
+    classes = [f"{number} {'a' * 400}" for number in range(100)]
+    with pytest.raises(GradCamError, match="gives “positive_class” as other: give one of the classes: 0 aaa") as told:
+        read_recipe(write(classes=classes, positive_class="other"))
+    assert len(str(told.value)) < 1000
+
+
+@pytest.mark.parametrize(
+    "place", ["//server/share/w.pt", r"\\server\share\w.pt", r"\\?\UNC\server\share\w.pt", r"/\server/w.pt"]
+)
+def test_weights_on_another_computer_are_not_looked_for(
+    write: Callable[..., Path], place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(weights=place)
+    monkeypatch.setattr(recipe, "isfile", lambda _: pytest.fail("it was looked for"))
+    with pytest.raises(GradCamError, match="which are on another computer; copy them beside the recipe"):
+        read_recipe(path)
+
+
+def test_weights_may_lie_anywhere_on_this_computer(write: Callable[..., Path], tmp_path: Path) -> None:
+    path = write()
+    (tmp_path / "deeper").mkdir()
+    for place in (str(tmp_path / "best.ckpt"), "deeper/../best.ckpt"):
+        assert read_recipe(changed(path, weights=place)).weights.samefile(tmp_path / "best.ckpt")
 
 
 def test_weights_that_do_not_fit_the_named_network_are_refused(write: Callable[..., Path]) -> None:
