@@ -239,6 +239,24 @@ def test_cancelling_while_it_reads_stops_the_work(
     assert closed == [3]
 
 
+def test_how_far_a_walk_of_unknown_length_has_come_is_said_without_an_end(
+    make_napari_viewer: Any, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from qtpy.QtWidgets import QProgressDialog
+
+    viewer, said = make_napari_viewer(), []
+
+    def walk(path: Any) -> Any:
+        yield Progress(50, 0, "Looking for scans")
+        yield Progress(1, 3, "Reading headers")
+        return Catalogue("“folder”", (scan_called("T1"),))
+
+    monkeypatch.setattr(opening, "find_scans_steps", walk)
+    monkeypatch.setattr(QProgressDialog, "setLabelText", lambda _, text: said.append(text))
+    viewer.open(folder, plugin="napari-gradcam")
+    assert said[:2] == ["Looking for scans (50)…", "Reading headers (1 of 3)…"]
+
+
 def test_the_dock_opens_a_scan_and_says_what_must_be_known_of_it(
     make_napari_viewer: Any, found: Callable[..., None], tmp_path: Any
 ) -> None:
