@@ -6,37 +6,37 @@ from typing import Any
 
 import yaml
 
-LONGEST = 1 << 18
-"""Letters; the longest configurations of MONAI's model zoo have a tenth of it, and PyYAML reads as many in seconds."""
+LONGEST = 1 << 17 if yaml.__with_libyaml__ else 1 << 15
+"""Letters; the longest configurations of MONAI's model zoo have a fifth of it. Without libyaml, reading is slow."""
 
 _LONGEST_NUMBER = 64
 """Letters of a number; YAML's numbers to the base of sixty take time by the square of their length."""
 
 _MOST_MERGED, _MOST_KEYS = 16, 10_000
-"""Mappings that are merged into one, and keys that it may have then: merges of merges multiply."""
+"""Mappings that are merged into one, and keys that all that are merged have: merges of merges multiply."""
 
 _DEEPEST = 100
-"""Brackets within brackets; PyYAML looks through all that are open at each further one."""
+"""Parts within parts; reading deeper ones takes the square of their number, and libyaml's reader ends the process."""
+
+_Base: Any = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(_Base):  # type: ignore[misc]
     """PyYAML's safe loader, which makes plain values only, with bounds."""
 
-    def fetch_flow_collection_start(self, token: Any) -> None:
-        """Open a bracket."""
-        if self.flow_level >= _DEEPEST:
-            raise yaml.scanner.ScannerError(None, None, "it is nested too deeply", self.get_mark())
-        super().fetch_flow_collection_start(token)
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._merged = 0
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         """Merge what a mapping names with ``<<``."""
-        for key, value in node.value:
-            merged = len(value.value) if isinstance(value, yaml.SequenceNode) else 1
-            if key.tag == "tag:yaml.org,2002:merge" and merged > _MOST_MERGED:
-                raise yaml.constructor.ConstructorError(None, None, "it merges too many mappings", node.start_mark)
+        merges = [value for key, value in node.value if key.tag == "tag:yaml.org,2002:merge"]
+        if any(isinstance(value, yaml.SequenceNode) and len(value.value) > _MOST_MERGED for value in merges):
+            raise yaml.constructor.ConstructorError(None, None, "it merges too many mappings", node.start_mark)
         super().flatten_mapping(node)
-        if len(node.value) > _MOST_KEYS:
-            raise yaml.constructor.ConstructorError(None, None, "it has too many keys", node.start_mark)
+        self._merged += len(node.value) if merges else 0
+        if self._merged > _MOST_KEYS:
+            raise yaml.constructor.ConstructorError(None, None, "it merges too many keys", node.start_mark)
 
     def construct_number(self, node: yaml.ScalarNode) -> Any:
         """Read a whole number or a floating point number."""
@@ -59,4 +59,23 @@ def read_yaml(text: str) -> Any:
     """
     if len(text) > LONGEST:
         raise yaml.YAMLError(f"it has {len(text):,} letters, too many for a configuration")
-    return yaml.load(text, _Loader)  # the loader above is a safe one
+    try:
+        _check_depth(text)
+        return yaml.load(text, _Loader)  # the loader above is a safe one
+    except yaml.YAMLError:
+        raise
+    except Exception as error:
+        # PyYAML reads what a tag says with Python's own functions, and hands on whatever they raise.
+        raise yaml.YAMLError(f"it has a value that cannot be read ({error})") from error
+
+
+def _check_depth(text: str) -> None:
+    """Look through the brackets and indents, part by part: nothing is made of them yet."""
+    depth = 0
+    for event in yaml.parse(text, _Base):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > _DEEPEST:
+            raise yaml.YAMLError("it is nested too deeply")
