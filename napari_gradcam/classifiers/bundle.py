@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import io
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,7 +20,7 @@ from torch import nn
 
 from napari_gradcam.classifiers.bounds import Bounded, TooLargeError
 from napari_gradcam.classifiers.classifier import Classifier, Wants, Windows
-from napari_gradcam.classifiers.config import Config, RefusedError, said
+from napari_gradcam.classifiers.config import Config, RefusedError, said, shortened
 from napari_gradcam.classifiers.files import BundleFiles
 from napari_gradcam.classifiers.metadata import Metadata, lines_of
 from napari_gradcam.classifiers.plan import Plan, findings, not_explained, plan
@@ -29,9 +30,10 @@ from napari_gradcam.classifiers.trust import Finding, Inspection, UntrustedError
 from napari_gradcam.classifiers.trusted import TrustedConfig, scripts_of
 from napari_gradcam.classifiers.weights import UnsafeWeightsError, load_state, read_state
 from napari_gradcam.errors import GradCamError
+from napari_gradcam.volumes.wording import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from os import PathLike
 
     from torch import Tensor
@@ -51,7 +53,11 @@ _TIMES, _SPARE = 8, 1 << 28
 """A network may be built of so many times the bytes of its weights, and so many bytes more."""
 
 
-def load_classifier(path: str | PathLike[str], *, trust: bool = False) -> Classifier:
+_COMPILED = (".pyc", ".so", ".pyd")
+"""Modules that Python prefers to a text of the same name."""
+
+
+def load_classifier(path: str | PathLike[str], *, trust: bool | str = False) -> Classifier:
     """Read a classifier from disk; no code from it runs.
 
     Parameters
@@ -61,38 +67,19 @@ def load_classifier(path: str | PathLike[str], *, trust: bool = False) -> Classi
         weights and the preprocessing (:mod:`napari_gradcam.classifiers.recipe`).
     trust
         Let the bundle run the code it asks for, and remember these very contents: they open without asking from then
-        on, until a byte of them changes.
+        on, until a byte of them changes. A text is the SHA-256 of the contents that were looked at, as
+        :func:`inspect_bundle` gives it: no others run.
 
     Raises
     ------
     UntrustedError
-        If it asks for something that would run code from it, and is not trusted.
+        If it asks for something that would run code from it, and is not trusted, or is not what was looked at.
     GradCamError
         If it is no bundle, has no weights, weights that do not fit its network, or sizes that no memory holds.
     """
     path = Path(path)
-    try:
-        if path.is_file() and path.suffix.lower() in RECIPES:
-            return _from_recipe(path)
-        files = BundleFiles(path)
-        inspected, weights = _inspect(files)
-        if not inspected.findings:
-            return _from_bundle(files, _safe_config(files), weights)
-        if not (trust or inspected.trusted):
-            raise UntrustedError(files.label, inspected.findings, inspected.digest)
-        root = files.unpack(_unpacking())
-        with scripts_of(root):
-            weights = weights or _state(files, _weights(files), trusted=True)
-            classifier = _from_bundle(files, TrustedConfig(files.mapping(_inference(files)), root), weights)
-        remember(inspected.digest, files.label)
-        return classifier
-    except TooLargeError as error:
-        raise GradCamError(
-            f"The model {path.name} asks for more memory than there is ({error}); this is no classifier that can be "
-            "opened here."
-        ) from error
-    except RecursionError as error:
-        raise GradCamError(f"The configuration of {path.name} is nested too deeply; correct it.") from error
+    with bounds_told(path):
+        return _from_recipe(path) if is_recipe(path) else open_bundle(BundleFiles(path), trust)
 
 
 def inspect_bundle(path: str | PathLike[str]) -> Inspection:
@@ -109,14 +96,62 @@ def inspect_bundle(path: str | PathLike[str]) -> Inspection:
         If it is no bundle.
     """
     path = Path(path)
-    if path.is_file() and path.suffix.lower() in RECIPES:
-        return Inspection("", (), False)
+    with bounds_told(path):
+        return Inspection("", (), False) if is_recipe(path) else inspect_files(BundleFiles(path))
+
+
+def is_recipe(path: Path) -> bool:
+    """Whether a path is a recipe's rather than a bundle's."""
+    return path.is_file() and path.suffix.lower() in RECIPES
+
+
+@contextmanager
+def bounds_told(path: Path) -> Iterator[None]:
+    """Say in a sentence that what stands at `path` asks for more than there is; the place is in it where it is known.
+
+    Raises
+    ------
+    GradCamError
+        Instead of what Python raises.
+    """
     try:
-        files = BundleFiles(path)
-        inspected, _ = _inspect(files)
-        return inspected if inspected.digest else inspected._replace(digest=files.digest())
+        yield
+    except MemoryError as error:
+        raise GradCamError(
+            f"The model {printable(path.name)} asks for more memory than there is "
+            f"({str(error) or 'it was used up'}); this is no classifier that can be opened here."
+        ) from error
     except RecursionError as error:
-        raise GradCamError(f"The configuration of {path.name} is nested too deeply; correct it.") from error
+        raise GradCamError(f"The configuration of {printable(path.name)} is nested too deeply; correct it.") from error
+
+
+def inspect_files(files: BundleFiles) -> Inspection:
+    """List what a bundle would run, with the digest in any case."""
+    inspected, _ = _inspect(files)
+    return inspected if inspected.digest else inspected._replace(digest=files.digest())
+
+
+def open_bundle(files: BundleFiles, trust: bool | str = False) -> Classifier:
+    """Open a bundle safely, or let it run code if it is trusted."""
+    inspected, weights = _inspect(files)
+    if inspected.findings and _may_run(inspected, trust):
+        # Somebody may write to its folder meanwhile, but not to the copy: what was hashed is what runs.
+        files = files.copied(_private_folder())
+        inspected, weights = _inspect(files)
+    if not inspected.findings:
+        return _from_bundle(files, _safe_config(files), weights)
+    if not _may_run(inspected, trust):
+        raise UntrustedError(files.label, inspected.findings, inspected.digest)
+    root = files.path
+    with scripts_of(root):
+        weights = weights or _state(files, _weights(files), trusted=True)
+        classifier = _from_bundle(files, TrustedConfig(files.mapping(_inference(files)), root), weights)
+    remember(inspected.digest, files.label)
+    return classifier
+
+
+def _may_run(inspected: Inspection, trust: bool | str) -> bool:
+    return inspected.digest == trust.lower() if isinstance(trust, str) and trust else bool(trust) or inspected.trusted
 
 
 class Source(NamedTuple):
@@ -227,6 +262,10 @@ def _inspect(files: BundleFiles) -> tuple[Inspection, dict[str, Tensor]]:
         weights = _state(files, name, trusted=False)
     except UnsafeWeightsError as error:
         found.append(Finding(name, error.asks, "a pickle that holds more than weights"))
+    compiled = [one for one in files.names() if one.endswith(_COMPILED)] if found else []
+    if compiled:
+        reason = "compiled code, which Python runs instead of the text beside it"
+        found.append(Finding(shortened(compiled[0]), f"{len(compiled)} compiled", reason))
     digest = files.digest() if found else ""
     return Inspection(digest, tuple(dict.fromkeys(found)), bool(digest) and is_trusted(digest)), weights
 
@@ -267,7 +306,8 @@ def _weights_label(files: BundleFiles, name: str) -> str:
 
 
 def _state(files: BundleFiles, name: str, *, trusted: bool) -> dict[str, Tensor]:
-    source = files.root / name if isinstance(files.root, Path) else io.BytesIO(files.read(name))
+    place = files.place(name)
+    source = place if isinstance(place, Path) else io.BytesIO(files.read(name))
     return read_state(source, name, _weights_label(files, name), trusted=trusted)
 
 
@@ -276,8 +316,8 @@ def _licence(files: BundleFiles) -> str:
     return "" if name is None else lines_of(files.read(name, _MOST_LICENCE).decode("utf-8", "replace"))
 
 
-def _unpacking() -> Path:
-    """Make a folder that lasts as long as the program: a trusted bundle may import its modules late."""
+def _private_folder() -> Path:
+    """Make a folder for this person alone, which lasts as long as the program: a bundle may import its modules late."""
     folder = tempfile.TemporaryDirectory(prefix="napari-gradcam-")
     atexit.register(folder.cleanup)
     return Path(folder.name)
@@ -357,8 +397,10 @@ def _count_outputs(network: nn.Module, input_shape: tuple[int, ...], label: str)
     try:
         with torch.inference_mode(), Bounded():
             return int(output_scores(network(torch.zeros(1, *input_shape))).shape[1])
-    except (GradCamError, TooLargeError):
+    except GradCamError:
         raise
+    except MemoryError as error:
+        raise TooLargeError(f"a run of “network_def” on {' × '.join(map(str, input_shape))}: {error}") from error
     except Exception as error:
         told = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise GradCamError(

@@ -7,19 +7,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_gradcam.classifiers.bundle import (
-    RECIPES,
     _safe_config,
     _weights,
-    inspect_bundle,
+    bounds_told,
+    inspect_files,
+    is_recipe,
     load_classifier,
+    open_bundle,
 )
-from napari_gradcam.classifiers.config import Config, shortened
+from napari_gradcam.classifiers.config import Config, said, shortened
 from napari_gradcam.classifiers.files import BundleFiles
 from napari_gradcam.classifiers.plan import findings, plan
 from napari_gradcam.classifiers.recipe import read_recipe
 from napari_gradcam.errors import GradCamError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from os import PathLike
 
     from napari_gradcam.classifiers.classifier import Classifier
@@ -87,17 +90,40 @@ def check_bundle(path: str | PathLike[str]) -> Check:
     """
     path, found = Path(path), Check()
     try:
-        found = _planned(path)
-        inspected = inspect_bundle(path)
+        # As far as it comes, step by step: each says more, and each may fail.
+        for step in _from_recipe(path) if is_recipe(path) else _from_bundle(path):
+            found = step
+    except GradCamError as error:
+        return replace(found, problem=str(error))
+    return found
+
+
+def _from_recipe(path: Path) -> Iterator[Check]:
+    with bounds_told(path):
+        recipe = read_recipe(path)
+        found = _told(Config(recipe.inference), path.name, recipe.weights.name)
+        yield found
+        yield _opened(found, load_classifier(path))
+
+
+def _from_bundle(path: Path) -> Iterator[Check]:
+    with bounds_told(path):
+        files = BundleFiles(path)
+        found = _told(_safe_config(files), files.label, "")
+        yield found
+        found = replace(found, weights=_weights(files))
+        inspected = inspect_files(files)
         found = replace(
             found,
             findings=(*found.findings, *(one for one in inspected.findings if one not in found.findings)),
             digest=inspected.digest,
             trusted=inspected.trusted,
         )
-        classifier = load_classifier(path)
-    except GradCamError as error:
-        return replace(found, problem=str(error))
+        yield found
+        yield _opened(found, open_bundle(files))
+
+
+def _opened(found: Check, classifier: Classifier) -> Check:
     return replace(
         found,
         classifier=classifier,
@@ -106,21 +132,10 @@ def check_bundle(path: str | PathLike[str]) -> Check:
     )
 
 
-def _planned(path: Path) -> Check:
-    """Read the plan, which nothing is built for."""
-    if path.is_file() and path.suffix.lower() in RECIPES:
-        recipe = read_recipe(path)
-        return _told(Config(recipe.inference), path.name, recipe.weights.name)
-    files = BundleFiles(path)
-    found = _told(_safe_config(files), files.label, "")
-    try:
-        return replace(found, weights=_weights(files))
-    except GradCamError as error:
-        return replace(found, problem=str(error))
-
-
 def _told(config: Config, label: str, weights: str) -> Check:
+    """Read the plan, which nothing is built for."""
     what = plan(config, label)
+    asked = tuple(dict.fromkeys(findings(config, what)))  # first, as this refuses what has no end
     return Check(
         network=what.network.name,
         weights=weights,
@@ -128,7 +143,7 @@ def _told(config: Config, label: str, weights: str) -> Check:
         left_out=what.left_out,
         inferer=_inferer(what),
         activation_read=what.activation is not None,
-        findings=tuple(dict.fromkeys(findings(config, what))),
+        findings=asked,
     )
 
 
@@ -139,14 +154,14 @@ def _inferer(what: Plan) -> str:
 def _written(step: Step) -> str:
     """Write a step with its arguments, on one line."""
     if not isinstance(step.node, dict):
-        return shortened(str(step.node))
-    hidden = ("_target_", "_desc_", "keys")
-    arguments = ", ".join(f"{name}={_value(value)}" for name, value in step.node.items() if name not in hidden)
+        return said(step.node)
+    told = {name: value for name, value in step.node.items() if name not in ("_target_", "_desc_", "keys")}
+    arguments = ", ".join(f"{said(name)}={_value(value)}" for name, value in told.items())
     return f"{step.name}({shortened(arguments)})" if arguments else step.name
 
 
 def _value(value: Any) -> str:
-    return shortened(repr(value), 60)
+    return shortened(said(value), 60)
 
 
 def _default_layer(classifier: Classifier) -> str:

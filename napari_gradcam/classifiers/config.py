@@ -35,6 +35,9 @@ _BEGINNING.maxlevel = 2
 _LONGEST_KEY = 2000
 """Letters of a place in the configuration; each part within keeps its own."""
 
+_MOST_STEPS = 20_000
+"""Steps along all references; references of references can double at each of a few lines."""
+
 MOST_LETTERS = 100_000
 """Letters of all expressions that are computed."""
 
@@ -78,6 +81,10 @@ class RefusedError(GradCamError):
         )
 
 
+class NotPlainError(GradCamError):
+    """Where numbers and texts should stand, an object would have to be built."""
+
+
 class Reader(Protocol):
     """What is asked of a configuration, by whoever makes a classifier of it."""
 
@@ -90,8 +97,8 @@ class Reader(Protocol):
     def follow(self, node: Any, key: str) -> Any:
         """Return what `node` stands for if it is a reference or macro, else `node` itself."""
 
-    def build(self, key: str) -> Any:
-        """Build what stands at `key`."""
+    def plain(self, node: Any, key: str) -> Any:
+        """Give the numbers, texts and lists that `node` stands for, and build no object for them."""
 
     def build_node(self, node: Any, key: str) -> Any:
         """Build `node`, which stands at `key`."""
@@ -111,7 +118,8 @@ class Config:
     def __init__(self, content: Mapping[str, Any], other: Callable[[str], Mapping[str, Any]] | None = None) -> None:
         self._content, self._other = content, other and cache(other)
         self._open: list[str] = []
-        self._built, self._letters = 0, 0
+        self._built, self._steps, self._letters = 0, 0, 0
+        self._only_plain = False
 
     def __contains__(self, key: str) -> bool:
         """Whether the configuration has `key` at its top."""
@@ -123,13 +131,23 @@ class Config:
         Raises
         ------
         GradCamError
-            If nothing stands there.
+            If nothing stands there, or references lead there without an end.
         """
-        return self._walk(self._content, key)
+        try:
+            return self._walk(self._content, key)
+        except RecursionError:
+            raise nested_too_deeply(key) from None
 
     def _walk(self, node: Any, key: str) -> Any:
+        check_parts(0, key)
         walked: list[str] = []
         for part in _SEPARATOR.split(key):
+            self._steps += 1
+            if self._steps > _MOST_STEPS:
+                raise GradCamError(
+                    f"The bundle's configuration has too many references, last “{shortened(key)}”; this is no "
+                    "classifier."
+                )
             try:
                 node = node[int(part)] if isinstance(node, list) else node[part]
             except (KeyError, IndexError, TypeError, ValueError):
@@ -162,18 +180,38 @@ class Config:
         """
         return self.build_node(self.raw(key), key)
 
+    def plain(self, node: Any, key: str) -> Any:
+        """Give the numbers, texts and lists that `node`, which stands at `key`, stands for; nothing is built for them.
+
+        Raises
+        ------
+        NotPlainError
+            If an object is among them.
+        """
+        kept, self._only_plain = self._only_plain, True
+        try:
+            return self.build_node(node, key)
+        finally:
+            self._only_plain = kept
+
     def build_node(self, node: Any, key: str) -> Any:
         """Build `node`, which stands at `key`."""
         self._built += 1
         check_parts(self._built, key)
-        if isinstance(node, str):
-            return self._build_string(node, key)
-        if isinstance(node, list):
-            return [self.build_node(item, f"{key}::{n}") for n, item in enumerate(node)]
-        if not isinstance(node, dict):
-            return node
-        arguments = {name: self.build_node(item, f"{key}::{name}") for name, item in node.items() if not is_mark(name)}
-        return self._instantiate(node, arguments, key) if "_target_" in node else arguments
+        try:
+            if isinstance(node, str):
+                return self._build_string(node, key)
+            if isinstance(node, list):
+                return [self.build_node(item, f"{key}::{n}") for n, item in enumerate(node)]
+            if not isinstance(node, dict):
+                return node
+            if "_target_" in node and self._only_plain:
+                raise NotPlainError(f"The bundle has an object at “{shortened(key)}”; write its value there.")
+            inner = {name: self.build_node(item, f"{key}::{name}") for name, item in node.items() if not is_mark(name)}
+            return self._instantiate(node, inner, key) if "_target_" in node else inner
+        except RecursionError:
+            # Told by the innermost that has room left to tell it.
+            raise nested_too_deeply(key) from None
 
     def _instantiate(self, node: dict[str, Any], arguments: dict[str, Any], key: str) -> Any:
         for mark in filter(is_mark, node):
@@ -199,8 +237,10 @@ class Config:
                 # MONAI tells its callers of defaults that changed, which the person at the scan cannot act on.
                 warnings.simplefilter("ignore", FutureWarning)
                 return target(**arguments)
-        except (TooLargeError, RecursionError, MemoryError):
+        except RecursionError:
             raise
+        except MemoryError as error:
+            raise TooLargeError(f"“{shortened(key)}” ({target.__name__}): {_first_line(error)}") from error
         except ImportError as error:
             raise GradCamError(
                 f"The bundle's “{key}” ({target.__name__}) needs {absent_package(error)}, which is not installed; "
@@ -340,6 +380,11 @@ def check_parts(parts: int, key: str) -> None:
         raise GradCamError(
             f"The bundle's configuration has too many parts, last “{shortened(key)}”; this is no classifier."
         )
+
+
+def nested_too_deeply(key: str) -> GradCamError:
+    """Say that what stands at a place is in too many brackets or references of one another to be read."""
+    return GradCamError(f"The bundle's configuration is nested too deeply at “{shortened(key)}”; correct it.")
 
 
 def check_letters(letters: int, key: str) -> None:

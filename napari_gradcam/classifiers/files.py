@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import stat
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import IO, TYPE_CHECKING, Any
 
 import psutil
 import yaml
 
-from napari_gradcam.classifiers.plain_yaml import read_yaml
+from napari_gradcam.classifiers import plain_yaml
 from napari_gradcam.errors import GradCamError
 from napari_gradcam.volumes.wording import printable
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 LARGEST_TEXT = 1 << 22
-"""Bytes of a configuration; a larger one is no configuration."""
+"""Letters of all files of a configuration; more are no configuration."""
+
+_YAML_COSTS = LARGEST_TEXT // plain_yaml.LONGEST
+"""One letter of YAML takes as long to read as so many of JSON, and counts as so many."""
+
+LARGEST_BUNDLE = 1 << 32
+"""Bytes of all files of a bundle that a person trusts whole: they are copied and hashed."""
 
 _DENSEST = 100
 """A file of a zip that claims to unpack to more than so many times its size is a bomb: weights hardly shrink."""
@@ -26,8 +36,14 @@ _DENSEST = 100
 _SMALL = 1 << 24
 """Bytes that the files of a zip may claim whatever its size."""
 
+_MOST_ENTRIES = 10_000
+"""Files and folders of a zip; those of MONAI's model zoo have some dozens."""
+
 _LONGEST, _DEEPEST = 1024, 32
 """Letters and folders of a name in a zip; each folder of each name is kept in memory."""
+
+_LONGEST_REASON = 400
+"""Letters of what a parser says."""
 
 _ROOT_MARK = "configs"
 
@@ -42,13 +58,13 @@ class BundleFiles:
     ----------
     path
         The bundle's folder, or a zip of it; either may hold the bundle in one folder more.
+    label
+        How sentences call the bundle: by the last part of its path, if not otherwise.
 
     Attributes
     ----------
-    path
-        As it was given.
-    label
-        How sentences call the bundle: by the last part of its path.
+    path, label
+        As they were given.
     root
         Where its files lie.
 
@@ -58,8 +74,10 @@ class BundleFiles:
         If there is nothing there, it is no bundle, or a zip has names that lead outside of it.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.label = path, printable(path.name)
+    def __init__(self, path: Path, label: str = "") -> None:
+        self.path, self.label = path, label or printable(path.name)
+        self._mappings: dict[str, dict[str, Any]] = {}
+        self._letters = 0
         if not path.exists():
             raise GradCamError(f"There is no model at {path}; give the folder or zip of a MONAI bundle.")
         self.root: Path | zipfile.Path = self._inner(path if path.is_dir() else zipfile.Path(self._archive(path)))
@@ -67,6 +85,22 @@ class BundleFiles:
     def has(self, name: str) -> bool:
         """Whether there is a file or folder of this name."""
         return _has(self.root, name)
+
+    def place(self, name: str) -> Path | zipfile.Path:
+        """Find a file.
+
+        Raises
+        ------
+        GradCamError
+            If it is a link that leads out of the bundle: a bundle from elsewhere has no say in what else is read here.
+        """
+        file = self.root.joinpath(name)
+        if isinstance(file, Path) and not any(file.resolve().is_relative_to(home) for home in _homes(self.path)):
+            raise GradCamError(
+                f"{printable(name)} of the bundle {self.label} is a link to a place outside of it; copy the file into "
+                "the bundle if it belongs there."
+            )
+        return file
 
     def read(self, name: str, most: int | None = None) -> bytes:
         """Read a file whole.
@@ -76,9 +110,9 @@ class BundleFiles:
         GradCamError
             If it cannot be read, has more than `most` bytes, or more than there is memory for.
         """
-        file = self.root.joinpath(name)
+        file = self.place(name)
         try:
-            size = file.root.getinfo(file.at).file_size if isinstance(file, zipfile.Path) else _size(file)
+            size = _size(file)
             if size > (psutil.virtual_memory().available if most is None else most):
                 raise GradCamError(
                     f"{name} of the bundle {self.label} has {size / 2**30:.2g} GiB, too much for what it is; this is "
@@ -91,20 +125,33 @@ class BundleFiles:
             raise self._unreadable(name, error) from error
 
     def mapping(self, name: str) -> dict[str, Any]:
-        """Read a JSON or YAML file that holds keys.
+        """Read a JSON or YAML file that holds keys, once.
 
         Raises
         ------
         GradCamError
-            If it is damaged or holds no keys; YAML that asks for Python objects is not obeyed.
+            If it is damaged, holds no keys, or is too long together with those that were read before; YAML that asks
+            for Python objects is not obeyed.
         """
+        if name not in self._mappings:
+            self._mappings[name] = self._mapping(name)
+        return self._mappings[name]
+
+    def _mapping(self, name: str) -> dict[str, Any]:
+        is_json = name.endswith(".json")
         try:
             text = self.read(name, LARGEST_TEXT).decode("utf-8-sig")
-            content = json.loads(text) if name.endswith(".json") else read_yaml(text)
+            self._letters += len(text) * (1 if is_json else _YAML_COSTS)
+            if self._letters > LARGEST_TEXT:
+                raise GradCamError(
+                    f"The configuration of the bundle {self.label} has too many letters, last in {name}; this is no "
+                    "classifier."
+                )
+            content = json.loads(text) if is_json else plain_yaml.read_yaml(text)
         except GradCamError:
             raise
         except (ValueError, yaml.YAMLError, RecursionError) as error:
-            told = printable(" ".join(str(error).split()))
+            told = printable(" ".join(str(error)[:_LONGEST_REASON].split()))
             raise GradCamError(f"{name} of the bundle {self.label} cannot be understood: {told}.") from error
         if not isinstance(content, dict):
             raise GradCamError(
@@ -130,21 +177,65 @@ class BundleFiles:
         Raises
         ------
         GradCamError
-            If a file cannot be read, or a folder is a link: what lies there could change unseen.
+            If a file cannot be read, a folder is a link (what lies there could change unseen), or there is more than
+            in any bundle.
         """
         whole = hashlib.sha256()
+
+        def add(name: str, file: IO[bytes]) -> None:
+            one = hashlib.sha256()
+            while part := file.read(1 << 20):
+                one.update(part)
+            whole.update(json.dumps([name, one.hexdigest()]).encode())
+
+        self._each(add)
+        return whole.hexdigest()
+
+    def copied(self, folder: Path) -> BundleFiles:
+        """Copy all files into an empty folder, which nobody else writes to, and give the bundle there.
+
+        Raises
+        ------
+        GradCamError
+            As for :meth:`digest`, or if there is no room.
+        """
+
+        def copy(name: str, file: IO[bytes]) -> None:
+            target = folder.joinpath(*name.split("/"))
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with target.open("xb") as written:
+                    shutil.copyfileobj(file, written, 1 << 20)
+            except OSError as error:
+                raise GradCamError(
+                    f"{printable(name)} of the bundle {self.label} cannot be copied to {folder} "
+                    f"({error.strerror or error}); make room there, or set TMPDIR to a folder with room."
+                ) from error
+
+        self._each(copy)
+        return BundleFiles(folder, self.label)
+
+    def _each(self, use: Callable[[str, IO[bytes]], None]) -> None:
+        """Open all files, one after the other."""
         if isinstance(self.root, Path):
             self._refuse_linked_folders(self.root)
+        left = LARGEST_BUNDLE
         for name in self.names():
-            one = hashlib.sha256()
+            file = self.place(name)
             try:
-                with self.root.joinpath(name).open("rb") as file:
-                    while part := file.read(1 << 20):
-                        one.update(part)
+                left -= _size(file)
+                if left < 0:
+                    raise GradCamError(
+                        f"The files of the bundle {self.label} have more than {LARGEST_BUNDLE >> 30} GiB, last "
+                        f"{printable(name)}, too much to copy and hash before code from it runs; take out what is no "
+                        "part of the model."
+                    )
+                with file.open("rb") as opened:
+                    use(name, opened)
+            except GradCamError:
+                raise
             except _UNREADABLE as error:
                 raise self._unreadable(name, error) from error
-            whole.update(json.dumps([name, one.hexdigest()]).encode())
-        return whole.hexdigest()
 
     def _refuse_linked_folders(self, root: Path) -> None:
         for entry in root.rglob("*"):
@@ -154,23 +245,6 @@ class BundleFiles:
                     f"The folder “{name}” of the bundle {self.label} is a link to another place, whose files could "
                     "change unseen: copy them into the bundle."
                 )
-
-    def unpack(self, folder: Path) -> Path:
-        """Give the bundle as a folder: its own, or `folder` with all files of the zip in it."""
-        if isinstance(self.root, Path):
-            return self.root
-        for name in self.names():
-            content = self.read(name)
-            target = folder.joinpath(*name.split("/"))
-            try:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(content)
-            except OSError as error:
-                raise GradCamError(
-                    f"{printable(name)} of the zip {self.label} cannot be unpacked ({error.strerror or error}); "
-                    "unpack it yourself and give its folder."
-                ) from error
-        return folder
 
     def _unreadable(self, name: str, error: Exception) -> GradCamError:
         told = printable(str(error)) or type(error).__name__
@@ -185,23 +259,37 @@ class BundleFiles:
             raise GradCamError(
                 f"{self.label} is neither a folder nor a readable zip; give the folder or zip of a MONAI bundle."
             ) from None
+        known: set[str] = set()
         for entry in archive.infolist():
             self._check_entry(entry)
+            # Some systems keep one file of names that differ by case alone.
+            if entry.filename.casefold() in known:
+                raise GradCamError(
+                    f"The zip {self.label} holds “{printable(entry.filename[:80])}” twice, so that nobody knows which "
+                    "is meant; pack it anew."
+                )
+            known.add(entry.filename.casefold())
         claimed, size = sum(entry.file_size for entry in archive.infolist()), path.stat().st_size
         if claimed > max(_SMALL, _DENSEST * size):
             raise GradCamError(
                 f"The zip {self.label} claims to unpack to {claimed / 2**30:.1f} GiB from {size:,} bytes; this is no "
                 "classifier, do not open it."
             )
+        if len(known) > _MOST_ENTRIES:
+            raise GradCamError(
+                f"The zip {self.label} holds {len(known):,} files, too many for a classifier; unpack it and give the "
+                "bundle's own folder."
+            )
         return archive
 
     def _check_entry(self, entry: zipfile.ZipInfo) -> None:
         """Refuse a file of a zip whose name or size is none of a bundle's."""
         name, parts = printable(entry.filename[:80]), entry.filename.split("/")
-        if "\\" in entry.filename or ":" in entry.filename or entry.filename.startswith("/") or ".." in parts:
+        odd = {".."} if entry.is_dir() else {"", ".", ".."}
+        if {"\\", ":"}.intersection(entry.filename) or entry.filename.startswith("/") or odd.intersection(parts):
             raise GradCamError(
-                f"The zip {self.label} holds “{name}”, a path that leads outside of it; do not open it, and ask where "
-                "it comes from."
+                f"The zip {self.label} holds “{name}”, a path that leads outside of it or takes a detour; do not open "
+                "it, and ask where it comes from."
             )
         if len(entry.filename) > _LONGEST or len(parts) > _DEEPEST:
             raise GradCamError(
@@ -236,8 +324,16 @@ class BundleFiles:
         return inner[0]
 
 
-def _size(file: Path) -> int:
+def _homes(path: Path) -> list[Path]:
+    """List where links of a bundle may lead: into it, or to where a cache of Hugging Face's hub keeps all contents."""
+    folder = path.resolve()
+    return [folder, *([folder.parents[1] / "blobs"] if folder.parent.name == "snapshots" else [])]
+
+
+def _size(file: Path | zipfile.Path) -> int:
     """Give the bytes of a file; a device or pipe may have no end."""
+    if isinstance(file, zipfile.Path):
+        return file.root.getinfo(file.at).file_size
     state = file.stat()
     if not stat.S_ISREG(state.st_mode):
         raise OSError("it is no file")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast, get_args
 from napari_gradcam.classifiers import expressions
 from napari_gradcam.classifiers.allowlist import allowed_import
 from napari_gradcam.classifiers.config import (
+    NotPlainError,
     RefusedError,
     absolute,
     check_letters,
@@ -22,6 +23,7 @@ from napari_gradcam.classifiers.config import (
     check_parts,
     check_target,
     is_mark,
+    nested_too_deeply,
     refused_expression,
     said,
     shortened,
@@ -122,7 +124,7 @@ def plan(config: Reader, label: str) -> Plan:
         elif _CHANNEL_FIRST.fullmatch(step.name):
             left_out.append((step.name, "the channels are in front"))
         elif keys is not None and image not in keys:
-            left_out.append((step.name, f"it does not touch the image, but {', '.join(map(shortened, keys))}"))
+            left_out.append((step.name, f"it does not touch the image, but {shortened(', '.join(keys))}"))
         else:
             steps.append(step if keys is None else step._replace(node=_only(step.node, keys, image)))
     return Plan(
@@ -160,16 +162,18 @@ class _Audit:
         """List what is refused in `node`, which stands at `key`."""
         self._parts += 1
         check_parts(self._parts, key)
-        if isinstance(node, list):
-            for number, item in enumerate(node):
-                yield from self.of(item, f"{key}::{number}")
-        elif isinstance(node, dict):
-            yield from self._object(node, key)
-        elif isinstance(node, str):
-            try:
+        try:
+            if isinstance(node, list):
+                for number, item in enumerate(node):
+                    yield from self.of(item, f"{key}::{number}")
+            elif isinstance(node, dict):
+                yield from self._object(node, key)
+            elif isinstance(node, str):
                 yield from self._text(node, key)
-            except RefusedError as error:
-                yield Finding(error.key, error.asks, error.reason)
+        except RefusedError as error:
+            yield Finding(error.key, error.asks, error.reason)
+        except RecursionError:
+            raise nested_too_deeply(key) from None
 
     def _object(self, node: dict[Any, Any], key: str) -> Iterator[Finding]:
         for name, item in node.items():
@@ -239,11 +243,9 @@ def _keys(config: Reader, step: Step) -> list[str] | None:
     if not isinstance(step.node, dict) or "keys" not in step.node:
         return None
     try:
-        keys = config.follow(step.node["keys"], f"{step.key}::keys")
-        if isinstance(keys, str) or (isinstance(keys, list) and all(isinstance(key, str) for key in keys)):
-            keys = config.build_node(keys, f"{step.key}::keys")
-    except RefusedError:
-        return None  # it is found again, and told, among the findings
+        keys = config.plain(step.node["keys"], f"{step.key}::keys")
+    except (RefusedError, NotPlainError):
+        return None  # it is found again, and told, where the step is looked at and built
     listed = [keys] if isinstance(keys, str) else keys
     plain = isinstance(listed, list | tuple) and all(isinstance(key, str) for key in listed)
     return list(listed) if plain else None
@@ -294,7 +296,7 @@ def _activation(config: Reader) -> tuple[Activation | None, str]:
 def _value(config: Reader, step: Step, name: str) -> Any:
     """Read an argument of a postprocessing step; of a list of one for each key, the prediction's. None if it cannot."""
     try:
-        value = config.build_node(step.node.get(name), f"{step.key}::{name}")
+        value = config.plain(step.node.get(name), f"{step.key}::{name}")
     except GradCamError:
         return None
     if not isinstance(value, list | tuple):
@@ -318,4 +320,4 @@ def _target(node: Any) -> str:
 
 
 def _name(node: Any) -> str:
-    return _target(node).rpartition(".")[2]
+    return shortened(_target(node).rpartition(".")[2])

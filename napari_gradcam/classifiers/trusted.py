@@ -55,9 +55,9 @@ class TrustedConfig:
         """Return what `node` stands for if it is a reference, else `node` itself."""
         return self.raw(node[1:]) if isinstance(node, str) and node.startswith("@") else node
 
-    def build(self, key: str) -> Any:
-        """Build what stands at `key`."""
-        return self.build_node(self.raw(key), key)
+    def plain(self, node: Any, key: str) -> Any:
+        """Build what `node` stands for: code of a bundle that is trusted may run."""
+        return self.build_node(node, key)
 
     def build_node(self, node: Any, key: str) -> Any:
         """Build `node`, which stands at `key`.

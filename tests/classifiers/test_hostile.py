@@ -21,7 +21,8 @@ from napari_gradcam import GradCamError, load_classifier
 from napari_gradcam.classifiers.allowlist import allowed_import, allowed_target
 from tests.classifiers.hostile import CASES, INFERENCE, METADATA, write_bundle
 
-_SECONDS = 5
+_SECONDS = 10
+"""Of the processor; on a machine that nobody else uses it takes half as long."""
 _MOST_GIB = 2
 
 Told = dict[str, dict[str, Any]]
@@ -37,7 +38,7 @@ def told() -> Told:
         capture_output=True,
         text=True,
         check=False,
-        timeout=280,
+        timeout=580,
     )
     results = [json.loads(line) for line in run.stdout.splitlines() if line.startswith("{")]
     after = results[-1]["name"] if results else "none"
@@ -53,6 +54,8 @@ def test_a_hostile_bundle_runs_nothing_and_is_refused_by_name(told: Told, name: 
     assert not result["traceback"]
     assert result["seconds"] < _SECONDS
     assert result["peak_gib"] < _MOST_GIB
+    assert result["checked"].isprintable()
+    assert len(result["checked"]) < 1000
     if tells:
         assert re.search(tells, result["said"])
         assert result["said"].isprintable()

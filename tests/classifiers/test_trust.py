@@ -14,6 +14,8 @@ import torch
 from napari_gradcam import GradCamError, load_classifier
 from napari_gradcam.classifiers import trust
 from napari_gradcam.classifiers.bundle import inspect_bundle
+from napari_gradcam.classifiers.checking import check_bundle
+from napari_gradcam.classifiers.files import BundleFiles
 from napari_gradcam.classifiers.trust import UntrustedError
 from tests.classifiers.hostile import INFERENCE, Runs, small_weights, write_bundle
 
@@ -122,6 +124,123 @@ def test_a_file_more_or_less_asks_anew(tmp_path: Path, change: str) -> None:
         (folder / "scripts/__pycache__/late.cpython-311.pyc").write_bytes(b"")
     with pytest.raises(UntrustedError):
         load_classifier(folder)
+
+
+def test_only_the_contents_that_were_looked_at_run(tmp_path: Path) -> None:
+    folder = scripted(tmp_path / "own")
+    looked_at = inspect_bundle(folder).digest
+    (folder / "scripts/late.py").write_text(f"amount = 3\nopen({str(tmp_path / 'canary')!r}, 'w').close()\n")
+    with pytest.raises(UntrustedError) as refused:
+        load_classifier(folder, trust=looked_at)
+    assert refused.value.digest == inspect_bundle(folder).digest != looked_at
+    assert not (tmp_path / "canary").exists()
+    assert load_classifier(folder, trust=refused.value.digest.upper()).network.said == "first"
+    # Others that were trusted before are still not those that were looked at now.
+    with pytest.raises(UntrustedError):
+        load_classifier(folder, trust=looked_at)
+    assert load_classifier(folder, trust="").network.said == "first"
+
+
+@pytest.mark.parametrize("hashed", [1, 2])
+@pytest.mark.parametrize("how", ["remembered", "looked at", "whatever it is"])
+def test_what_is_written_while_it_opens_does_not_run_unseen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, hashed: int
+) -> None:
+    folder = scripted(tmp_path / "own")
+    first = inspect_bundle(folder).digest
+    if how == "remembered":
+        load_classifier(folder, trust=True)
+    trust_in: Any = {"remembered": False, "looked at": first, "whatever it is": True}[how]
+    digest, calls = BundleFiles.digest, []
+
+    def then_somebody_writes(files: BundleFiles) -> str:
+        calls.append(files)
+        found = digest(files)
+        if len(calls) == hashed:
+            (folder / "scripts/late.py").write_text(f"amount = 99\nopen({str(tmp_path / 'canary')!r}, 'w').close()\n")
+        return found
+
+    monkeypatch.setattr(BundleFiles, "digest", then_somebody_writes)
+    if hashed == 1 and how != "whatever it is":
+        with pytest.raises(UntrustedError):
+            load_classifier(folder, trust=trust_in)
+    else:
+        load_classifier(folder, trust=trust_in)
+    # Whoever says “whatever it is” runs it, and what is remembered is what ran.
+    ran = (tmp_path / "canary").exists()
+    assert ran == (hashed == 1 and how == "whatever it is")
+    assert trust.is_trusted(digest(BundleFiles(folder))) == ran
+
+
+def test_what_needs_no_trust_is_opened_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def copied(*_: Any) -> None:
+        raise AssertionError("it was copied")
+
+    monkeypatch.setattr(BundleFiles, "copied", copied)
+    folder = write_bundle(tmp_path / "plain", INFERENCE)
+    assert load_classifier(folder, trust=True).name == load_classifier(folder).name == "Hostile"
+    with pytest.raises(UntrustedError):
+        load_classifier(scripted(tmp_path / "own"))
+
+
+def test_a_folder_with_far_more_in_it_than_a_model_is_not_copied_and_hashed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = scripted(tmp_path / "own")
+    with (folder / "large.bin").open("wb") as file:
+        file.truncate(40 << 30)
+    for ask in (inspect_bundle, load_classifier):
+        with pytest.raises(GradCamError, match=r"more than 4 GiB, last large\.bin"):
+            ask(folder)
+    assert "large.bin" in (check_bundle(folder).problem or "")
+    plain = write_bundle(tmp_path / "plain", INFERENCE)
+    (folder / "large.bin").rename(plain / "large.bin")
+    assert load_classifier(plain).name == "Hostile"
+
+
+def test_compiled_code_is_told_where_code_would_run(tmp_path: Path) -> None:
+    folder = scripted(tmp_path / "own")
+    plain = write_bundle(tmp_path / "plain", INFERENCE)
+    for bundle in (folder, plain):
+        (bundle / "scripts/__pycache__").mkdir(parents=True)
+        for name in ("late.cpython-311.pyc", "own.cpython-311.pyc"):
+            (bundle / "scripts/__pycache__" / name).write_bytes(b"")
+    [told] = [one for one in inspect_bundle(folder).findings if "compiled" in one.reason]
+    assert told.key == "scripts/__pycache__/late.cpython-311.pyc"
+    assert told.asks == "2 compiled"
+    assert not inspect_bundle(plain).findings
+    assert load_classifier(plain).name == "Hostile"
+
+
+# Links
+
+
+@pytest.mark.parametrize("name", ["LICENSE", "configs/inference.json", "configs/metadata.json", "models/model.pt"])
+def test_a_link_out_of_the_bundle_is_not_followed(tmp_path: Path, name: str) -> None:
+    folder = write_bundle(tmp_path / "plain", INFERENCE)
+    (folder / "LICENSE").write_text("free")
+    (folder / name).rename(tmp_path / "kept")
+    (folder / name).symlink_to(tmp_path / "kept")
+    with pytest.raises(GradCamError, match=f"{name} of the bundle plain is a link to a place outside of it"):
+        load_classifier(folder)
+    (folder / name).unlink()
+    (tmp_path / "kept").rename(folder / "docs")
+    (folder / name).symlink_to(folder / "docs")
+    assert load_classifier(folder).licence == "free"
+
+
+def test_the_links_of_a_hub_cache_are_its_contents(tmp_path: Path) -> None:
+    folder = scripted(tmp_path / "models--lab--own/snapshots/0a1b")
+    blobs = tmp_path / "models--lab--own/blobs"
+    blobs.mkdir()
+    for number, file in enumerate([one for one in sorted(folder.rglob("*")) if one.is_file()]):
+        file.rename(blobs / f"blob{number}")
+        file.symlink_to(Path("../" * (len(file.relative_to(folder).parts) + 1)) / "blobs" / f"blob{number}")
+    assert load_classifier(folder, trust=inspect_bundle(folder).digest).network.said == "first"
+    assert inspect_bundle(folder).digest == inspect_bundle(scripted(tmp_path / "copy")).digest
+
+
+# What is remembered
 
 
 def test_trust_in_one_bundle_is_none_in_another(tmp_path: Path) -> None:
