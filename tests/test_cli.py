@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -404,3 +405,30 @@ def test_smooth_is_told_and_a_negative_number_is_a_usage_error(
     assert result.exit_code == 0, result.output
     assert "Note: The map is the mean of 2 runs with a little noise" in result.stdout
     assert run("explain", scan, "--model", bundle, "--smooth", -1).exit_code == 2
+
+
+def test_a_model_with_code_of_its_own_runs_it_with_trust_alone(
+    run: Callable[..., Result], bundle: Path, scan: Path, tmp_path: Path
+) -> None:
+    canary, model = tmp_path / "canary", shutil.copytree(bundle, tmp_path / "own")
+    inference = json.loads((model / "configs/inference.json").read_text("utf-8"))
+    inference["network_def"]["_target_"] = "scripts.Net"
+    (model / "configs/inference.json").write_text(json.dumps(inference), "utf-8")
+    script = f"from monai.networks.nets import DenseNet as Net\nopen({str(canary)!r}, 'w').close()\n"
+    (model / "scripts").mkdir()
+    (model / "scripts/__init__.py").write_text(script)
+    commands = [("layers", "--model", model), ("explain", scan, "--model", model)]
+    for command in commands:
+        refused = run(*command)
+        assert refused.exit_code == cli.BAD_INPUT
+        assert "“network_def::_target_” for “scripts.Net”" in refused.stderr
+        assert "--trust" in refused.stderr
+        assert not canary.exists()
+    for command in commands:
+        (model / "scripts/__init__.py").write_text(f"{script}# {command[0]}\n")  # one byte more asks anew
+        assert run(*command).exit_code == cli.BAD_INPUT
+        assert not canary.exists()
+        assert run(*command, "--trust").exit_code == 0
+        canary.unlink()
+        assert run(*command).exit_code == 0  # it is remembered
+        canary.unlink()

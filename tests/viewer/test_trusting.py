@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QWidget
 
+from napari_gradcam.classifiers.bundle import inspect_bundle
+from napari_gradcam.classifiers.trust import UntrustedError
+from napari_gradcam.viewer import steps
 from napari_gradcam.viewer.contract import CodeAsked
 from napari_gradcam.viewer.trusting import MEANING, TrustDialog, ask
+from tests.classifiers.test_trust import scripted
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 DIGEST = "0123456789abcdef" * 4
 MARKUP = "<b>safe</b> <a href='x'>look</a>"
@@ -71,3 +78,22 @@ def test_the_answer_comes_back_once_and_only_if_it_is_yes(qtbot: Any, button: st
     qtbot.mouseClick(getattr(dialog, button), Qt.MouseButton.LeftButton)
     assert answers == ([True] if button == "trust" else [])
     qtbot.waitUntil(lambda: not parent.findChildren(TrustDialog))
+
+
+def test_what_the_dialogue_showed_is_what_runs(qtbot: Any, tmp_path: Path) -> None:
+    folder = scripted(tmp_path / "own")
+    with pytest.raises(UntrustedError) as refused:
+        list(steps.load_steps(str(folder)))
+    asked = steps.code_asked(refused.value, str(folder))
+    assert asked is not None
+    dialog = TrustDialog(asked)
+    qtbot.addWidget(dialog)
+    shown = dialog.digest.text()
+    assert shown == inspect_bundle(folder).digest
+    (folder / "scripts/late.py").write_text(f"amount = 2\nopen({str(tmp_path / 'canary')!r}, 'w').close()\n")
+    with pytest.raises(UntrustedError) as again:
+        list(steps.load_steps(str(folder), shown))
+    assert again.value.digest != shown
+    assert not (tmp_path / "canary").exists()
+    list(steps.load_steps(str(folder), again.value.digest))
+    assert (tmp_path / "canary").exists()
