@@ -32,9 +32,8 @@ def opposed(first: Explanation, second: Explanation) -> Explanation:
     GradCamError
         If they are not two maps of one kind.
     """
-    kinds = [(one.volume_name, one.classifier_name, one.layer, one.method, one.heatmap.shape) for one in (first, second)]
-    if kinds[0] != kinds[1] or first.target == second.target:
-        raise GradCamError("Only two classes of one scan, by one model, method and layer can be set against each other.")
+    if _kind(first) != _kind(second) or first.target == second.target:
+        raise GradCamError("Only two classes of one scan, by one model, method and layer can be set against another.")
     told = (
         f"The map sets “{first.target}” against “{second.target}”: positive values speak for the first, negative ones "
         "for the second, both on one scale.",
@@ -50,3 +49,7 @@ def opposed(first: Explanation, second: Explanation) -> Explanation:
         parts={},
         notices=tuple(dict.fromkeys((*told, *first.notices, *second.notices))),
     )
+
+
+def _kind(one: Explanation) -> tuple[object, ...]:
+    return one.volume_name, one.classifier_name, one.layer, one.method, one.heatmap.shape, one.affine.tobytes()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,9 +36,9 @@ class HotSpot:
     peak
         Its hottest voxel.
     evidence
-        Sum of its raw heat over its voxels.
+        Sum of its raw heat over its voxels; of a signed map also negative, where it speaks against the class.
     share
-        Its evidence as a share of all positive evidence in the map, 0 to 1; what lies below the threshold counts there.
+        Its evidence as a share of all of its sign in the map, 0 to 1; what lies below the threshold counts there.
     voxels
         How many voxels it has.
     millilitres
@@ -61,7 +61,8 @@ def hot_spots(explanation: Explanation, at_least: float) -> tuple[HotSpot, ...]:
     explanation
         Its heat map on the native grid.
     at_least
-        The raw heat a voxel must have to belong to a hot spot; it must be positive, else nothing is found.
+        The raw heat a voxel must have to belong to a hot spot; it must be positive, else nothing is found. In a signed
+        map, places with as much against the class are hot spots as well.
 
     Returns
     -------
@@ -69,10 +70,21 @@ def hot_spots(explanation: Explanation, at_least: float) -> tuple[HotSpot, ...]:
         The one with the most evidence first, :data:`MOST` at most. Voxels that touch by a side, an edge or a corner
         belong together.
     """
-    heat = explanation.heatmap
+    found = _spots(explanation, explanation.heatmap, at_least)
+    if explanation.signed:
+        against = _spots(explanation, -explanation.heatmap, at_least)
+        found += [
+            replace(spot, evidence=-spot.evidence, peak=replace(spot.peak, value=-spot.peak.value)) for spot in against
+        ]
+    ranked = sorted(found, key=lambda spot: -abs(spot.evidence))[:MOST]
+    return tuple(replace(spot, rank=rank) for rank, spot in enumerate(ranked, start=1))
+
+
+def _spots(explanation: Explanation, heat: NDArray[np.float32], at_least: float) -> list[HotSpot]:
+    """Find what is positive and hot in a map, the most evidence first."""
     box = _box(heat, at_least) if at_least > 0 else None
     if box is None:
-        return ()
+        return []
     inside = heat[box]
     labels, count = ndimage.label(inside >= np.float32(at_least), structure=_TOUCHING)
     voxels = np.bincount(labels.ravel(), minlength=count + 1)[1:]
@@ -95,7 +107,7 @@ def hot_spots(explanation: Explanation, at_least: float) -> tuple[HotSpot, ...]:
                 int(voxels[number]) * voxel if explanation.unit == "mm" else None,
             )
         )
-    return tuple(found)
+    return found
 
 
 def positive_evidence(heat: NDArray[np.float32]) -> float:

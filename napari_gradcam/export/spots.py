@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from napari_gradcam import words
 from napari_gradcam.coordinates import in_system
+from napari_gradcam.explanation import Peak
 from napari_gradcam.export.files import written_whole
+from napari_gradcam.hotspots import HotSpot
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,13 +18,13 @@ if TYPE_CHECKING:
 
     from napari_gradcam.coordinates import System
     from napari_gradcam.explanation import Explanation
-    from napari_gradcam.hotspots import HotSpot
     from napari_gradcam.volumes import Volume
 
+_NONE = HotSpot(0, Peak((0, 0, 0), (0.0, 0.0, 0.0), 0.0), 0.0, 0.0, 0, None)
+"""For the headings of a table without rows."""
 
-def spots_table(
-    spots: Sequence[HotSpot], explanation: Explanation, volume: Volume, system: System = "RAS"
-) -> str:
+
+def spots_table(spots: Sequence[HotSpot], explanation: Explanation, volume: Volume, system: System = "RAS") -> str:
     """Write hot spots as CSV (RFC 4180), with a line of headings.
 
     Parameters
@@ -42,22 +44,34 @@ def spots_table(
     str
         Numbers in full, with a point; ``voxel_i``, ``voxel_j``, ``voxel_k`` count from 0 on the native grid.
     """
-    text = io.StringIO()
-    table = csv.writer(text)
     axes = [f"{axis}_{system.lower()}_mm" for axis in "xyz"]
-    table.writerow(
-        ("rank", "class", "peak", "unit", "evidence", "share", "voxels", "volume_ml", *axes, "voxel_i", "voxel_j")
-        + ("voxel_k", "instance_number")
-    )
-    for spot in spots:
-        instance = volume.instance(spot.peak.index)
-        placed = in_system(spot.peak.position, system) if explanation.in_patient_space else ("", "", "")
-        table.writerow(
-            (spot.rank, explanation.target, spot.peak.value, words.unit(explanation), spot.evidence, spot.share)
-            + (spot.voxels, "" if spot.millilitres is None else spot.millilitres, *placed, *spot.peak.index)
-            + ("" if instance is None else instance,)
-        )
+    rows = [_row(spot, explanation, volume, system, axes) for spot in spots]
+    names = list(_row(_NONE, explanation, volume, system, axes))
+    text = io.StringIO()
+    table = csv.DictWriter(text, names)
+    table.writeheader()
+    table.writerows(rows)
     return text.getvalue()
+
+
+def _row(
+    spot: HotSpot, explanation: Explanation, volume: Volume, system: System, axes: Sequence[str]
+) -> dict[str, object]:
+    placed = in_system(spot.peak.position, system) if explanation.in_patient_space else (None, None, None)
+    return {
+        "rank": spot.rank,
+        "class": explanation.target,
+        "against": explanation.against,
+        "peak": spot.peak.value,
+        "unit": words.unit(explanation),
+        "evidence": spot.evidence,
+        "share": spot.share,
+        "voxels": spot.voxels,
+        "volume_ml": spot.millilitres,
+        **dict(zip(axes, placed, strict=True)),
+        **dict(zip(("voxel_i", "voxel_j", "voxel_k"), spot.peak.index, strict=True)),
+        "instance_number": volume.instance(spot.peak.index),
+    }
 
 
 def write_spots(

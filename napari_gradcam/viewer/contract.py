@@ -139,6 +139,8 @@ class Result:
         What a reader of the map must know.
     top, peak
         Raw values at the top of the scale and at the hottest voxel.
+    signed
+        Whether the scale runs to both sides of 0.
     """
 
     scores: Mapping[str, ScoreRow]
@@ -148,6 +150,7 @@ class Result:
     sentences: tuple[str, ...]
     top: float
     peak: float
+    signed: bool = False
 
 
 class DockEvents(SignalGroup):

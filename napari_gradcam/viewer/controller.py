@@ -11,22 +11,19 @@ from napari.layers import Image, Layer
 
 from napari_gradcam.errors import GradCamError
 from napari_gradcam.explanation import METHODS
-from napari_gradcam.viewer import choices, grey, keys, steps
-from napari_gradcam.viewer.beside import Beside
+from napari_gradcam.viewer import choices, keys, steps
 from napari_gradcam.viewer.board import Board
 from napari_gradcam.viewer.channel_layers import in_colours, is_channel_of, may_be_channel, read_channel
 from napari_gradcam.viewer.contract import Canvases, Choice, CodeAsked, DockView, Jobs, NoCanvases, Steps, Tone
-from napari_gradcam.viewer.cursor import CursorReadout
-from napari_gradcam.viewer.findings import Findings
 from napari_gradcam.viewer.kept import DEFAULT, Kept, Made, Request
-from napari_gradcam.viewer.layers import is_overlay, is_scan_of, may_be_scan, read_layer, scan_of_reader
+from napari_gradcam.viewer.layers import is_overlay, is_scan_of, may_be_scan, read_layer
 from napari_gradcam.viewer.models import Models
 from napari_gradcam.viewer.opening import Cancelled, open_scans
 from napari_gradcam.viewer.overlay import HeatMapOverlay
-from napari_gradcam.viewer.planes import go_to, plane_in_sight, show_plane, show_space
+from napari_gradcam.viewer.planes import go_to
 from napari_gradcam.viewer.preferences import Preferences, models_in
+from napari_gradcam.viewer.room import InSight, Room
 from napari_gradcam.viewer.runs import Runs
-from napari_gradcam.volumes.orientation import Plane
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,11 +40,8 @@ Ask = Callable[[CodeAsked, Callable[[], None]], None]
 
 NO_SCAN = "Open a scan first: drop a NIfTI file or a DICOM folder on the window, or File > Open Sample > Grad-CAM."
 NO_MODEL = "Choose a model first: a MONAI bundle as a folder or a zip file, or a recipe."
-OWN_WINDOW = "as you set it"
 NO_CHANNEL = "No layer is chosen for “{}”, which the model reads beside the scan: choose one below the scan."
 CHANGED = "Layer “{}” was changed while it was explained: explain it again."
-NOT_HOTTER = "No further slice of this plane has heat above the threshold."
-SAVED = "{} hot spots were saved in “{}”."
 NOT_OPENED = "“{}” was not opened: it asks for code of its own to be run on this computer."
 
 
@@ -93,20 +87,18 @@ class Controller:
         canvases: Canvases | None = None,
     ) -> None:
         self._viewer, self._dock, self._jobs, self._work, self._ask = viewer, dock, jobs, work or Work(), ask
-        preferences, self._canvases = preferences or Preferences(), canvases or NoCanvases()
+        preferences = preferences or Preferences()
         self._models, self._kept, self._runs = Models(self._work.load), Kept(), Runs(dock, jobs)
         for path in models_in(preferences.models) if preferences.models is not None else ():
             self._models.add(path)
-        self._board, self._beside = Board(dock, self._models, self._kept), Beside(dock, self._canvases)
-        self._findings = Findings(viewer, dock, preferences.system)
-        self._cursor = CursorReadout(viewer, self._in_sight, preferences.system)
-        self._drag = grey.WindowDrag(viewer, lambda: self._scans().get(self._wanted.scan))
-        self._keys = keys.Keys(viewer, self._key_actions())
+        self._board = Board(dock, self._models, self._kept)
         self._overlays: dict[str, HeatMapOverlay] = {}
         self._look = preferences.look
         self._wanted = Request("", self._models.first, next(iter(METHODS)), device=preferences.device)
         self._pinned: tuple[str, ...] = ()
-        self._windowed: Image | None = None
+        self._room = Room(viewer, dock, canvases or NoCanvases(), self._in_sight, preferences.system)
+        actions = {keys.EXPLAIN: self.explain, keys.CANCEL: self._on_cancel}
+        self._keys = keys.Keys(viewer, self._room.actions | actions)
         self._connect()
         dock.set_models(self._models.choices, self._wanted.model)
         dock.set_methods([Choice(label, name) for name, label in METHODS.items()], self._wanted.method)
@@ -133,14 +125,6 @@ class Controller:
         events.class_picked.connect(self._on_class)
         events.class_clicked.connect(self._on_class_clicked)
         events.classes_pinned.connect(self._on_pinned)
-        events.spot_picked.connect(self._findings.go_to_spot)
-        events.spots_saved.connect(self._on_spots_saved)
-        events.slice_picked.connect(self._findings.go_to_slice)
-        events.window_picked.connect(self._on_window)
-        events.space_picked.connect(self._on_space)
-        events.planes_linked.connect(self._canvases.show_planes)
-        events.beside_pressed.connect(self._on_beside)
-        events.alone_pressed.connect(self._beside.close)
         events.layer_picked.connect(self._on_layer)
         events.slicing_picked.connect(self._on_slicing)
         events.method_picked.connect(self._on_method)
@@ -148,39 +132,23 @@ class Controller:
         events.explain_pressed.connect(self.explain)
         events.cancel_pressed.connect(self._on_cancel)
         events.look_changed.connect(self._on_look)
-        events.plane_picked.connect(self._on_plane)
         for emitter, heard in self._viewer_events():
             emitter.connect(heard)
 
     def _viewer_events(self) -> list[tuple[Any, Callable[..., None]]]:
-        layers, dims = self._viewer.layers, self._viewer.dims.events
+        layers = self._viewer.layers
         return [
             (layers.events.inserted, self._on_inserted),
             (layers.events.removed, self._on_layers),
             (layers.events.reordered, self._on_layers),
-            (dims.order, self._on_order),
-            (dims.ndisplay, self._on_order),
-            (dims.point, self._findings.moved),
             *((layer.events.name, self._on_layers) for layer in layers),
         ]
-
-    def _key_actions(self) -> dict[str, Callable[[], object]]:
-        planes = {keys.AXIAL: Plane.AXIAL, keys.SAGITTAL: Plane.SAGITTAL, keys.CORONAL: Plane.CORONAL}
-        return {
-            keys.HOT_NEXT: partial(self._on_hot, 1),
-            keys.HOT_BEFORE: partial(self._on_hot, -1),
-            **{key: partial(self._on_plane, plane) for key, plane in planes.items()},
-            keys.SPACE: self._on_space,
-            keys.EXPLAIN: self.explain,
-            keys.CANCEL: self._on_cancel,
-        }
 
     def close(self) -> None:
         """Stop the work and let go of dock and viewer; late answers go nowhere."""
         self._jobs.drop()  # and nothing more: the dock may be gone
-        for part in (self._cursor, self._drag, self._keys, self._canvases):
-            part.close()
-        self._watch_window(None)
+        self._room.close()
+        self._keys.close()
         self._dock.events.disconnect()
         for emitter, heard in self._viewer_events():
             emitter.disconnect(heard)
@@ -288,32 +256,6 @@ class Controller:
             self._wanted = self._wanted._replace(against="")
             self.explain()
 
-    def _on_hot(self, way: int) -> None:
-        self._dock.say("" if self._findings.go_to_hot(way) else NOT_HOTTER)
-
-    def _on_spots_saved(self, path: Path) -> None:
-        try:
-            count = self._findings.save(path)
-        except GradCamError as error:
-            self._dock.say(str(error), Tone.ERROR)
-            return
-        self._dock.say(SAVED.format(count, path.name))
-
-    def _on_window(self, key: str) -> None:
-        scan = self._scans().get(self._wanted.scan)
-        volume = scan_of_reader(scan) if scan is not None else None
-        if scan is not None and volume is not None and key != grey.OWN:
-            grey.show_window(scan, grey.limits_of(key, volume))
-
-    def _on_space(self) -> None:
-        show_space(self._viewer)
-        self._on_order()
-
-    def _on_beside(self) -> None:
-        scan, made = self._scans().get(self._wanted.scan), self._kept.shown(self._wanted.scan)
-        if scan is not None and made is not None:
-            self._beside.keep(scan, made, self._look)
-
     def _on_layer(self, layer: str) -> None:
         self._wanted = self._wanted._replace(layer=layer)
 
@@ -335,16 +277,7 @@ class Controller:
             overlay.restyle(look)
         self._show_result()
 
-    def _on_plane(self, plane: Plane) -> None:
-        show_plane(self._viewer, plane)
-        self._on_order()
-
     # What happened in the viewer
-
-    def _on_order(self, event: Any = None) -> None:
-        dims = self._viewer.dims
-        self._dock.set_plane(plane_in_sight(self._viewer), choosable=dims.ndim > 2, in_space=dims.ndisplay > 2)
-        self._findings.turned()
 
     def _on_inserted(self, event: Any) -> None:
         layer = event.value
@@ -360,11 +293,11 @@ class Controller:
             self._overlays.pop(gone).close()
         self._kept.only(layers)
         self._runs.only(layers)
-        self._beside.only(scans)
+        self._room.only(scans)
         if self._wanted.scan not in scans:
             self._wanted = self._wanted._replace(scan=next(reversed(scans), ""))
         self._dock.set_scans([Choice(layer.name, key) for key, layer in scans.items()], self._wanted.scan)
-        self._on_order()
+        self._room.turned()
         self._show_inputs()
         self._show_result()
 
@@ -453,38 +386,13 @@ class Controller:
 
     def _show_result(self) -> None:
         key = self._wanted.scan
-        scan, made = self._scans().get(key), self._kept.shown(key)
         self._show_classes()
-        self._board.show_result(scan, key, self._look)
-        self._findings.show(scan, made, self._look)
-        self._beside.show(scan, made, self._look)
-        self._watch_window(scan)
+        self._board.show_result(self._scans().get(key), key, self._look)
+        self._room.refresh()
 
-    def _watch_window(self, scan: Image | None) -> None:
-        """Say which window a scan is shown by, also when napari's own slider changes it."""
-        if scan is not self._windowed:
-            if self._windowed is not None:
-                self._windowed.events.contrast_limits.disconnect(self._show_window)
-            self._windowed = scan
-            if scan is not None:
-                scan.events.contrast_limits.connect(self._show_window)
-        self._show_window()
-
-    def _show_window(self, event: Any = None) -> None:
-        scan = self._windowed
-        volume = scan_of_reader(scan) if scan is not None else None
-        listed = grey.windows_of(volume)
-        if scan is None or volume is None or not listed:
-            self._dock.set_windows((), "")
-            return
-        current = grey.current(scan, volume, listed)
-        own = [Choice(OWN_WINDOW, grey.OWN)] if current == grey.OWN else []
-        self._dock.set_windows([*listed, *own], current)
-
-    def _in_sight(self) -> tuple[Layer, Made, float] | None:
-        """Give the scan whose map is shown, the map, and the top of its scale."""
-        scan, made = self._scans().get(self._wanted.scan), self._kept.shown(self._wanted.scan)
-        return None if scan is None or made is None else (scan, made, self._look.top(made.explanation))
+    def _in_sight(self) -> InSight:
+        key = self._wanted.scan
+        return InSight(self._scans().get(key), self._kept.shown(key), self._look)
 
     def _scans(self) -> dict[str, Image]:
         """List the layers that may be scans, by key."""

@@ -105,7 +105,8 @@ class DisplayForm(QWidget):
         self._top = result.top
         with signals_blocked(self.top):
             self.top.setValue(self._look.fixed_top if self._look.fixed_top is not None else result.top)
-        self.painted.setText(f"raw {self._look.threshold * result.top:.3g} to {result.top:.3g}")
+        side = "± " if result.signed else ""
+        self.painted.setText(f"raw {side}{self._look.threshold * result.top:.3g} to {side}{result.top:.3g}")
 
     def _on_change(self, value: Any = None) -> None:
         fixed = self.fixed.isChecked()

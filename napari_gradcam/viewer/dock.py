@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from magicgui.widgets import ComboBox, PushButton
 from qtpy.QtCore import Qt, QTimer
-from qtpy.QtWidgets import QFileDialog, QFormLayout, QFrame, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QFormLayout, QFrame, QHBoxLayout, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_gradcam.viewer import keys
 from napari_gradcam.viewer.about import AboutSection
@@ -50,6 +50,9 @@ if TYPE_CHECKING:
 SCAN_TIP = "The scan that is explained"
 MODEL_FILES = "MONAI bundle or recipe (*.zip *.yaml *.yml)"
 
+WIDTH = 396
+"""Pixels of the dock, at least: below, the buttons of the planes would be cut off."""
+
 WIDEST_LABEL = 90
 """Pixels of the name of a channel; longer ones are cut, and told in full in their tooltip."""
 
@@ -67,12 +70,12 @@ class Dock(QWidget):
         super().__init__(parent)
         self.events = DockEvents()
         self.scan = choice_box("scan", "Scan", SCAN_TIP)
-        self.scan_file = PushButton(text="Open file…", tooltip="Open a DICOM or NIfTI file, or a zip archive")
-        self.scan_folder = PushButton(text="Open folder…", tooltip="Open the scans of a folder and its sub-folders")
+        self.scan_file = PushButton(text="File…", tooltip="Open a DICOM or NIfTI file, or a zip archive")
+        self.scan_folder = PushButton(text="Folder…", tooltip="Open the scans of a folder and its sub-folders")
         self.channels: list[ComboBox] = []
         self.model = choice_box("model", "Model", "The classifier: a MONAI bundle, or a recipe")
-        self.file = PushButton(text="Open file…", tooltip="Choose a MONAI bundle as a zip file, or a recipe (YAML)")
-        self.folder = PushButton(text="Open folder…", tooltip="Choose a MONAI bundle as a folder")
+        self.file = PushButton(text="File…", tooltip="Choose a MONAI bundle as a zip file, or a recipe (YAML)")
+        self.folder = PushButton(text="Folder…", tooltip="Choose a MONAI bundle as a folder")
         self.target = choice_box("target", "Class", "The class whose score is explained")
         self.layer = choice_box("layer", "Layer", "The network's layer at which the map is taken")
         self.slicing = choice_box("slicing", "Plane", "The plane of the slices that the model reads")
@@ -100,6 +103,7 @@ class Dock(QWidget):
         self.shortcuts = Section("Keys", text_label("\n".join(f"{key}   {what}" for key, what in keys.LISTED)))
         self.about = AboutSection()
         self.card = Card()
+        self._model_row = _chosen(self.model, self.file, self.folder)
         self._form = QFormLayout()
         self._area = QScrollArea()
         self._labels: tuple[str, ...] = ()
@@ -113,10 +117,8 @@ class Dock(QWidget):
         form = self._form
         form.setContentsMargins(0, 0, 0, 0)
         form.setVerticalSpacing(5)
-        form.addRow("Scan", self.scan.native)
-        form.addRow("", side_by_side(self.scan_file.native, self.scan_folder.native))
-        form.addRow("Model", self.model.native)
-        form.addRow("", side_by_side(self.file.native, self.folder.native))
+        form.addRow("Scan", _chosen(self.scan, self.scan_file, self.scan_folder))
+        form.addRow("Model", self._model_row)
         self._settings = QFormLayout(self.settings.content)
         self._settings.setContentsMargins(0, 0, 0, 0)
         for box in (self.target, self.slicing, self.layer, self.method, self.device):
@@ -159,9 +161,9 @@ class Dock(QWidget):
         area.setWidget(inner)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(area)
+        outer.addWidget(area, 1)
         outer.addWidget(self.card)  # outside of what scrolls: it is always in sight
-        self.setMinimumWidth(360)
+        self.setMinimumWidth(WIDTH)
 
     def _connect(self) -> None:
         events = self.events
@@ -245,7 +247,7 @@ class Dock(QWidget):
         for box in self.channels:
             self._form.removeRow(box.native)
         self.channels = []
-        below, _ = self._form.getWidgetPosition(self.model.native)
+        below, _ = self._form.getWidgetPosition(self._model_row)
         for number, label in enumerate(self._labels):
             box = choice_box(f"channel_{number}", label, plain_tip(f"What the model reads as {label}"))
             box.changed.connect(partial(self.events.channel_picked.emit, number))
@@ -331,3 +333,15 @@ class Dock(QWidget):
     def say(self, sentence: str, tone: Tone = Tone.NOTE) -> None:
         """Show one sentence in place of the last one."""
         self.message.say(sentence, tone)
+
+
+def _chosen(box: ComboBox, *buttons: PushButton) -> QWidget:
+    """Put a list in a row with the buttons that add to it."""
+    row = QWidget()
+    row.setLayout(side_by_side(box.native, *(button.native for button in buttons)))
+    layout = row.layout()
+    assert isinstance(layout, QHBoxLayout)
+    layout.setStretch(0, 1)
+    for button in buttons:
+        button.native.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
+    return row

@@ -8,7 +8,6 @@ import numpy as np
 
 from napari_gradcam import words
 from napari_gradcam.coordinates import coordinates
-from napari_gradcam.export.spots import write_spots
 from napari_gradcam.hotspots import hot_spots
 from napari_gradcam.profiles import hot_slices, scores_by_slice, slice_profile
 from napari_gradcam.viewer.contract import Profile, SpotRow
@@ -129,6 +128,9 @@ class Findings:
         GradCamError
             If the file cannot be written.
         """
+        # Not at the top: the room of exports brings matplotlib, which the dock can open without.
+        from napari_gradcam.export.spots import write_spots
+
         if self._shown is not None:
             made = self._shown.made
             write_spots(self._spots, made.explanation, made.volumes[0], path, self._system)
@@ -147,7 +149,7 @@ class Findings:
         return SpotRow(
             str(spot.rank),
             words.number(spot.peak.value),
-            f"{100 * spot.share:.0f} %",
+            f"{100 * spot.share:.0f} %" if spot.share >= 0.01 else "< 1 %",
             "" if spot.millilitres is None else f"{spot.millilitres:.3g}",
             coordinates(spot.peak, explanation, self._system),
             "" if slicing is None else str(slicing.number(index[slicing.axis]) + 1),

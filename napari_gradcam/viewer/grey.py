@@ -101,7 +101,7 @@ class WindowDrag:
         low, high = scan.contrast_limits
         width, center = high - low, (high + low) / 2
         x, y = event.pos
-        zooms, self._viewer.camera.mouse_zoom = self._viewer.camera.mouse_zoom, False
+        zooms, self._viewer.scene.camera.mouse_zoom = self._viewer.scene.camera.mouse_zoom, False
         event.handled = True
         try:
             yield
@@ -112,4 +112,4 @@ class WindowDrag:
                 show_window(scan, (level - wide / 2, level + wide / 2))
                 yield
         finally:
-            self._viewer.camera.mouse_zoom = zooms
+            self._viewer.scene.camera.mouse_zoom = zooms

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from napari_gradcam.viewer.contract import Choice
 
 
+_BREAK = "\u200b"
+
+
 def choice_box(name: str, label: str, tooltip: str) -> ComboBox:
     """Make a list to choose from that may be narrower than its longest entry."""
     box = ComboBox(name=name, label=label, choices=[], tooltip=tooltip)
@@ -211,11 +214,12 @@ class FactsForm(QWidget):
             if name not in self._labels:
                 self._labels[name] = text_label()
                 self._form.addRow(name, self._labels[name])
-            self._labels[name].setText(value)
+            # A place to break long names of layers, which have no blanks.
+            self._labels[name].setText(value.replace(".", f".{_BREAK}"))
 
     def value(self, name: str) -> str:
         """Give the value that stands beside a name."""
-        return self._labels[name].text()
+        return self._labels[name].text().replace(_BREAK, "")
 
 
 class RawSpinBox(QDoubleSpinBox):

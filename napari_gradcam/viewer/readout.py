@@ -40,6 +40,7 @@ def result(explanation: Explanation, volume: Volume, look: Look) -> Result:
         sentences=(*_visibility(explanation, look), *explanation.notices),
         top=look.top(explanation),
         peak=explanation.strongest,
+        signed=explanation.signed,
     )
 
 

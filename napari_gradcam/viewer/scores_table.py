@@ -22,6 +22,8 @@ from napari_gradcam.viewer.parts import plain_tip
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from qtpy.QtGui import QKeyEvent
+
     from napari_gradcam.viewer.contract import ScoreRow
 
 SHOWN_SCORES = 6
@@ -83,7 +85,6 @@ class ScoresTable(QTableWidget):
         self.setToolTip("Click a class to see its map; tick two to see the one against the other")
         self._ticked: tuple[str, ...] = ()
         self.itemClicked.connect(self._on_clicked)
-        self.itemActivated.connect(self._on_activated)
         self.itemChanged.connect(self._on_changed)
 
     @property
@@ -127,10 +128,18 @@ class ScoresTable(QTableWidget):
         if item.column() != _PIN:
             self.picked.emit(str(item.data(_NAME)))
 
-    def _on_activated(self, item: Any) -> None:
-        # Return on a row; a double click was a click before.
-        if self.hasFocus() and item.column() != _PIN:
-            self.picked.emit(str(item.data(_NAME)))
+    def keyPressEvent(self, event: QKeyEvent | None) -> None:
+        """Explain the class of the row with Return, and pin it with the space bar."""
+        row = self.currentRow()
+        if event is None or row < 0 or event.key() not in (Qt.Key.Key_Return, Qt.Key.Key_Enter, Qt.Key.Key_Space):
+            super().keyPressEvent(event)
+        elif event.key() == Qt.Key.Key_Space:
+            pin = self.item(row, _PIN)
+            assert pin is not None
+            on = pin.checkState() == Qt.CheckState.Checked
+            pin.setCheckState(Qt.CheckState.Unchecked if on else Qt.CheckState.Checked)
+        else:
+            self.picked.emit(self._name(row))
 
     def _on_changed(self, item: Any) -> None:
         if item.column() != _PIN:

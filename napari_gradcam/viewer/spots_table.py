@@ -22,6 +22,8 @@ from qtpy.QtWidgets import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from qtpy.QtGui import QKeyEvent
+
     from napari_gradcam.viewer.contract import SpotRow
 
 SHOWN_SPOTS = 5
@@ -40,6 +42,19 @@ _TIPS = (
 )
 
 
+class _Rows(QTableWidget):
+    """A table that tells when the arrow keys went to another row; a click is told by Qt."""
+
+    stepped = Signal(int)
+
+    def keyPressEvent(self, event: QKeyEvent | None) -> None:
+        """Go to another row, and tell which."""
+        before = self.currentRow()
+        super().keyPressEvent(event)
+        if self.currentRow() != before:
+            self.stepped.emit(self.currentRow())
+
+
 class SpotsTable(QWidget):
     """A row for each hot spot.
 
@@ -56,7 +71,7 @@ class SpotsTable(QWidget):
 
     def __init__(self, *, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.table = QTableWidget(0, len(_TIPS))
+        self.table = _Rows(0, len(_TIPS))
         self.nothing = QLabel(NOTHING)
         self.export = QPushButton("Save as CSV…")
         self.export.setToolTip("Save the hot spots as a table")
@@ -80,7 +95,7 @@ class SpotsTable(QWidget):
         column.setSpacing(3)
         for part in (self.table, self.nothing, self.export):
             column.addWidget(part)
-        self.table.itemSelectionChanged.connect(self._on_selected)
+        self.table.stepped.connect(self.picked.emit)
         self.table.itemClicked.connect(lambda item: self.picked.emit(item.row()))
         self.export.clicked.connect(self._on_export)
         self.show_spots((), "RAS")
@@ -115,11 +130,6 @@ class SpotsTable(QWidget):
         assert header is not None
         height = sum(self.table.rowHeight(row) for row in range(min(count, SHOWN_SPOTS)))
         self.table.setFixedHeight(header.sizeHint().height() + height + 2 * self.table.frameWidth() + 2)
-
-    def _on_selected(self) -> None:
-        # With the keyboard; a click is told by itself, so that a second one goes there again.
-        if self.table.hasFocus() and self.table.currentRow() >= 0:
-            self.picked.emit(self.table.currentRow())
 
     def _on_export(self) -> None:
         path, _ = QFileDialog.getSaveFileName(self, "Save the hot spots", "hot_spots.csv", "Table (*.csv)")

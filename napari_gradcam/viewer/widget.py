@@ -44,7 +44,7 @@ class GradCamWidget(Dock):
             QtJobs(),
             ask=partial(trusting.ask, self),
             preferences=read_preferences(),
-            canvases=QtCanvases(viewer),
+            canvases=QtCanvases(viewer, self),
         )
         self._take_on_theme(viewer)
         self.destroyed.connect(partial(Controller.close, self.controller))

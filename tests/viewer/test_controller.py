@@ -34,6 +34,7 @@ def make_classifier(**given: Any) -> Any:
         "default_layer": "features",
         "name": "two classes",
         "version": "1.0",
+        "weights_digest": "0123456789abcdef",
         "description": "",
         "intended_use": "",
         "licence": "",
@@ -41,7 +42,7 @@ def make_classifier(**given: Any) -> Any:
         "channels_read": 1,
         "slice_rule": SimpleNamespace(plane="axial", aggregation="mean"),
         "windows": None,
-        "wants": SimpleNamespace(modality="MR", channels=(), value_range=None, size=None),
+        "wants": SimpleNamespace(modality="MR", channels=(), value_range=None, size=None, rows_first=False),
         "head": SimpleNamespace(activation="softmax", exclusive=True),
     }
     return SimpleNamespace(**(fields | given))
@@ -76,7 +77,15 @@ class Room:
         return self.classifier
 
     def _explain(
-        self, classifier: Any, volumes: Any, target: Any, method: str, layer: Any, plane: Any, device: str
+        self,
+        classifier: Any,
+        volumes: Any,
+        target: Any,
+        method: str,
+        layer: Any,
+        plane: Any,
+        device: str,
+        against: str = "",
     ) -> Any:
         yield Progress(0, 2, "Preparing")
         yield Progress(1, 2, "Running")
@@ -86,7 +95,10 @@ class Room:
         self.chosen.append((plane, device))
         self.given.append(volumes)
         hottest = tuple(2 * edge // 3 for edge in volumes[0].shape)
-        return self._make(volumes[0], hottest, target=target or "lesion", layer=layer or "features", top=self.top)
+        made = {"target": target or "lesion", "layer": layer or "features", "top": self.top}
+        if against:
+            made |= {"against": against, "signed": True}
+        return self._make(volumes[0], hottest, **made)
 
     def explain(self) -> None:
         self.dock.events.explain_pressed.emit()
@@ -191,7 +203,8 @@ def test_a_run_adds_a_heat_map_goes_to_the_hottest_point_and_tells_what_was_foun
     result = scanned.dock.shown["result"]
     facts = dict(result.facts)
     assert facts["Hottest point"] == "R 24.0 A 42.0 I 12.0 mm"
-    assert facts["Class"] == "lesion, 0.980"
+    row = scanned.dock.shown["scores"][0]
+    assert (row.name, row.probability, row.said, row.logit) == ("lesion", 0.98, "0.980", "2")
     assert facts["Raw maximum"] == "0.08 logit units"
     assert facts["Cell"] == "4.0 × 4.0 × 6.0 mm"
     assert result.sentences == ()

@@ -5,26 +5,39 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtGui import QGuiApplication
 from qtpy.QtWidgets import QFileDialog, QLabel, QScrollArea
 
 from napari_gradcam import words
 from napari_gradcam.progress import Progress
-from napari_gradcam.viewer.contract import ChannelRow, Choice, Result, Tone
+from napari_gradcam.viewer.contract import ChannelRow, Choice, Profile, Result, ScoreRow, SpotRow, Tone
 from napari_gradcam.viewer.dock import SCAN_TIP, Dock
-from napari_gradcam.viewer.look import Look
+from napari_gradcam.viewer.look import Look, Style
 from napari_gradcam.volumes.orientation import Plane
 
 RESULT = Result(
-    scores={"no lesion": "0.016", "lesion": "0.984"},
+    scores={
+        "no lesion": ScoreRow("no lesion", 0.016, "0.016", "-2.1"),
+        "lesion": ScoreRow("lesion", 0.984, "0.984", "2.1"),
+    },
     target="lesion",
+    against="",
     facts=(("Class", "lesion, 0.984"), ("Hottest point", "R 32.0 A 26.0 S 34.0 mm"), ("Raw maximum", "0.0293")),
     sentences=("The scan is 7.7° oblique: it is shown in its acquisition planes.", "For research and review."),
     top=0.0293,
     peak=0.0293,
 )
 LONG = "a name that is much longer than a dock of four hundred pixels can show in any of its lists " * 2
+
+
+SPOTS = [
+    SpotRow("1", "0.0378", "37 %", "5.06", "32.0, 26.0, 35.0", "82", "17"),
+    SpotRow("2", "0.01", "1 %", "1.1", "-3.0, 6.0, 5.0", "102", "37"),
+]
+PROFILE = Profile("axial", np.array([0.0, 0.1, 0.5, 0.3, 0.1]), np.array([False, False, True, True, False]))
 
 
 @pytest.fixture
@@ -55,8 +68,16 @@ def test_showing_state_sends_nothing(dock: Dock, heard: list[Any]) -> None:
         dock.set_devices,
     ):
         fill(choices, "2")
-    dock.set_look(Look(opacity=0.1, threshold=0.9, colormap="bop blue", fixed_top=3.0, bands=True))
+    dock.set_look(Look(opacity=0.1, threshold=0.9, colormap="bop blue", fixed_top=3.0, style=Style.BANDS))
     dock.set_plane(Plane.CORONAL)
+    dock.set_plane(None, in_space=True)
+    dock.set_scores([*RESULT.scores.values()], "lesion", ("lesion",))
+    dock.set_spots(SPOTS, "LPS")
+    dock.set_profile(PROFILE)
+    dock.set_slice(3)
+    dock.set_windows(choices, "2")
+    dock.set_card(("one", "two"))
+    dock.set_compared("Beside: x", (("Overlap", "0.5"),))
     dock.set_result(RESULT)
     dock.set_progress(Progress(1, 2, "Running"))
     assert heard == []
@@ -75,6 +96,7 @@ def test_what_the_person_does_is_sent(dock: Dock, heard: list[Any], qtbot: Any) 
         dock.set_devices,
     ):
         fill(choices, "1")
+    dock.settings.title.click()
     for box in (dock.scan, dock.model, dock.target, dock.layer, dock.method, dock.device):
         qtbot.keyClick(box.native, Qt.Key.Key_Down)
     qtbot.mouseClick(dock.explain.native, Qt.MouseButton.LeftButton)
@@ -109,9 +131,9 @@ def test_every_display_control_sends_the_whole_look(dock: Dock, heard: list[Any]
     display.opacity.setValue(20)
     display.threshold.setValue(10)
     display.colormap.setCurrentText("viridis")
-    display.bands.click()
+    display.style_box.setCurrentText("Bands")
     display.fixed.click()
-    assert heard[-1] == ("look_changed", Look(0.2, 0.1, "viridis", pytest.approx(0.0293), True))
+    assert heard[-1] == ("look_changed", Look(0.2, 0.1, "viridis", pytest.approx(0.0293), Style.BANDS))
     assert display.top.isEnabled()
     display.top.setValue(0.5)
     assert heard[-1][1].fixed_top == 0.5
@@ -141,18 +163,15 @@ def test_an_error_is_marked_and_goes_away(dock: Dock) -> None:
 def test_the_result_stands_in_the_table_and_below(dock: Dock) -> None:
     assert not dock.result.isVisible()
     dock.set_result(RESULT)
-    cells = [[dock.scores.item(row, column).text() for column in range(2)] for row in range(2)]
-    assert cells == [["no lesion", "0.016"], ["lesion", "0.984"]]
-    assert dock.scores.item(1, 0).font().bold()
     assert dock.facts.value("Hottest point") == "R 32.0 A 26.0 S 34.0 mm"
     assert dock.display.painted.text() == "raw 0.0117 to 0.0293"
     assert "oblique" in dock.sentences.text()
 
 
 def test_the_purpose_is_in_sight_before_and_after_a_run(dock: Dock) -> None:
-    for result in (None, RESULT):
-        dock.set_result(result)
-        assert any(label.text() == words.PURPOSE and label.isVisible() for label in dock.findChildren(QLabel))
+    for lines in ((words.PURPOSE,), ("Model 1.0, weights 0123", words.PURPOSE)):
+        dock.set_card(lines)
+        assert any(words.PURPOSE in label.text() and label.isVisible() for label in dock.findChildren(QLabel))
 
 
 def test_long_names_and_sentences_fit_in_400_pixels(dock: Dock, qtbot: Any) -> None:
@@ -166,8 +185,9 @@ def test_long_names_and_sentences_fit_in_400_pixels(dock: Dock, qtbot: Any) -> N
     ):
         fill([Choice(LONG, "1")], "1")
     dock.say(LONG, Tone.ERROR)
-    long_result = Result({LONG: "0.5", "b": "0.5"}, LONG, (("Class", LONG),), (LONG,), 1.0, 1.0)
-    dock.set_result(long_result)
+    dock.set_scores([ScoreRow(LONG, 0.5, "0.5", "0"), ScoreRow("b", 0.5, "0.5", "0")], LONG, ())
+    dock.set_result(Result({}, LONG, "", (("Class", LONG),), (LONG,), 1.0, 1.0))
+    dock.set_card((LONG, LONG))
     qtbot.wait(50)
     assert dock.width() == 400
     area = dock.scan.native.parentWidget()
@@ -194,6 +214,7 @@ def test_further_channels_have_a_list_each_that_comes_and_goes(dock: Dock, heard
 
 
 def test_the_plane_of_the_slices_is_in_sight_only_where_there_is_a_choice(dock: Dock, heard: list[Any]) -> None:
+    dock.settings.title.click()
     dock.set_slicings([], "")
     assert not dock.slicing.native.isVisible()
     dock.set_slicings([Choice("default: axial", ""), Choice("coronal", "coronal")], "")
@@ -228,3 +249,130 @@ def test_what_the_model_says_comes_into_sight_when_it_is_opened(dock: Dock, qtbo
     qtbot.mouseClick(dock.about.title, Qt.MouseButton.LeftButton)
     area = dock.findChild(QScrollArea)
     qtbot.waitUntil(lambda: 0 <= dock.about.mapTo(area, dock.about.rect().topLeft()).y() < 300)
+
+
+def test_scores_stand_in_the_order_given_and_a_click_explains(dock: Dock, heard: list[Any], qtbot: Any) -> None:
+    rows = [RESULT.scores["lesion"], RESULT.scores["no lesion"]]
+    dock.set_scores(rows, "lesion", ())
+    assert dock.scores.names == ["lesion", "no lesion"]
+    assert [dock.scores.item(row, 2).text() for row in range(2)] == ["0.984", "0.016"]
+    assert dock.scores.item(0, 1).font().bold()
+    assert not dock.scores.item(1, 1).font().bold()
+    assert "logit 2.1" in dock.scores.item(0, 2).toolTip()
+    where = dock.scores.visualItemRect(dock.scores.item(1, 1)).center()
+    qtbot.mouseClick(dock.scores.viewport(), Qt.MouseButton.LeftButton, pos=where)
+    assert heard == [("class_clicked", "no lesion")]
+
+
+def test_scores_are_reached_by_the_keyboard(dock: Dock, heard: list[Any], qtbot: Any) -> None:
+    dock.set_scores([ScoreRow(name) for name in "abc"], "a", ())
+    dock.scores.setCurrentCell(1, 1)
+    qtbot.keyClick(dock.scores, Qt.Key.Key_Return)
+    qtbot.keyClick(dock.scores, Qt.Key.Key_Space)
+    assert heard == [("class_clicked", "b"), ("classes_pinned", ("b",))]
+
+
+def test_two_classes_are_pinned_at_most(dock: Dock, heard: list[Any]) -> None:
+    dock.set_scores([ScoreRow(name) for name in "abc"], "a", ())
+    for row in range(3):
+        dock.scores.item(row, 0).setCheckState(Qt.CheckState.Checked)
+    assert [names for _, names in heard] == [("a",), ("a", "b"), ("a", "c")]
+    ticked = [dock.scores.item(row, 0).checkState() is Qt.CheckState.Checked for row in range(3)]
+    assert ticked == [True, False, True]
+    dock.scores.item(0, 0).setCheckState(Qt.CheckState.Unchecked)
+    assert heard[-1] == ("classes_pinned", ("c",))
+
+
+def test_hot_spots_are_listed_and_a_click_or_a_key_goes_there(dock: Dock, heard: list[Any], qtbot: Any) -> None:
+    dock.set_result(RESULT)
+    dock.set_spots(SPOTS, "LPS")
+    table = dock.spots.table
+    assert [table.item(0, column).text() for column in range(7)] == list(SPOTS[0])
+    assert table.horizontalHeaderItem(4).text() == "LPS, mm"
+    assert not table.isColumnHidden(6)
+    qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=table.visualItemRect(table.item(1, 1)).center())
+    assert heard == [("spot_picked", 1)]
+    qtbot.keyClick(table, Qt.Key.Key_Up)
+    assert heard == [("spot_picked", 1), ("spot_picked", 0)]
+    dock.set_spots([spot._replace(instance="") for spot in SPOTS], "RAS")
+    assert table.isColumnHidden(6)
+    dock.set_spots((), "RAS")
+    assert not table.isVisible()
+    assert dock.spots.nothing.isVisible()
+    assert not dock.spots.export.isEnabled()
+
+
+def test_hot_spots_are_saved_where_the_person_says(
+    dock: Dock, heard: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dock.set_spots(SPOTS, "RAS")
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_, **__: ("", ""))
+    dock.spots.export.click()
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_, **__: ("/tables/spots.csv", ""))
+    dock.spots.export.click()
+    assert heard == [("spots_saved", Path("/tables/spots.csv"))]
+
+
+def test_the_profile_goes_to_the_slice_that_is_clicked_or_dragged_to(dock: Dock, heard: list[Any], qtbot: Any) -> None:
+    dock.set_result(RESULT)
+    dock.set_profile(PROFILE)
+    dock.set_slice(2)
+    assert dock.profile.label.text() == "Axial slice 3 of 5: 50 % of the evidence"
+    native = dock.profile.canvas.native
+    qtbot.wait(50)
+    at = [QPoint(round((n + 0.5) / 5 * native.width()), 20) for n in range(5)]
+    qtbot.mousePress(native, Qt.MouseButton.LeftButton, pos=at[4])
+    assert heard == [("slice_picked", 4)]
+    qtbot.mouseMove(native, at[1])
+    qtbot.mouseRelease(native, Qt.MouseButton.LeftButton, pos=at[1])
+    qtbot.keyClick(dock.profile, Qt.Key.Key_Right)
+    assert heard[-1] == ("slice_picked", 3)
+    dock.set_profile(None)
+    assert not dock.profile.isVisible()
+
+
+def test_the_profile_tells_the_score_of_the_slice_in_sight(dock: Dock) -> None:
+    dock.set_result(RESULT)
+    scores = np.array([0.1, 0.2, 0.9, np.nan, 0.3])
+    dock.set_profile(Profile("coronal", PROFILE.shares, PROFILE.hot, scores, "lesion"))
+    dock.set_slice(2)
+    assert dock.profile.label.text() == "Coronal slice 3 of 5: 50 % of the evidence, lesion 0.900"
+    dock.set_slice(3)
+    assert "lesion" not in dock.profile.label.text()
+
+
+def test_the_card_is_copied(dock: Dock) -> None:
+    dock.set_card(("Model 1.0, weights 0123", "lesion · Grad-CAM", words.PURPOSE))
+    dock.card.copy.click()
+    assert QGuiApplication.clipboard().text() == f"Model 1.0, weights 0123\nlesion · Grad-CAM\n{words.PURPOSE}"
+
+
+def test_the_time_that_is_left_is_told_as_roughly_as_it_is_known(dock: Dock) -> None:
+    dock.set_progress(Progress(30, 100, "Running the network"), left_s=23.0)
+    assert dock.progress.stage.text() == "Running the network (30 of 100), about 25 s left…"
+    dock.set_progress(Progress(30, 100, "Running the network"), left_s=200.0)
+    assert dock.progress.stage.text() == "Running the network (30 of 100), about 3 min left…"
+
+
+def test_space_and_linked_planes_have_buttons(dock: Dock, heard: list[Any]) -> None:
+    dock.set_plane(None, in_space=True)
+    assert dock.planes.space.isChecked()
+    dock.set_plane(Plane.AXIAL)
+    assert not dock.planes.space.isChecked()
+    dock.planes.space.click()
+    dock.planes.linked.click()
+    assert heard == [("space_picked", None), ("planes_linked", True)]
+
+
+def test_every_part_can_be_reached_by_the_tab_key(dock: Dock) -> None:
+    dock.set_result(RESULT)
+    dock.set_scores([*RESULT.scores.values()], "lesion", ())
+    dock.set_spots(SPOTS, "RAS")
+    dock.set_profile(PROFILE)
+    reached, widget = set(), dock.explain.native
+    for _ in range(200):
+        widget = widget.nextInFocusChain()
+        if widget.focusPolicy() & Qt.FocusPolicy.TabFocus and widget.isVisible():
+            reached.add(widget)
+    for part in (dock.scores, dock.spots.table, dock.profile, dock.settings.title, dock.planes.space, dock.scan.native):
+        assert part in reached, part

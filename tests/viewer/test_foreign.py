@@ -28,7 +28,7 @@ from napari_gradcam.viewer.layers import (
     volume_of,
     world_to_patient,
 )
-from napari_gradcam.viewer.look import Look
+from napari_gradcam.viewer.look import Look, Style
 from napari_gradcam.viewer.overlay import HeatMapOverlay
 from napari_gradcam.viewer.planes import go_to, plane_in_sight, show_plane
 from napari_gradcam.volumes.orientation import RAS_TO_DISPLAY, DisplayGrid, Plane
@@ -479,9 +479,9 @@ def test_a_map_that_is_there_moves_with_the_layer_when_it_is_explained_anew() ->
     viewer = ViewerModel()
     layer = viewer.add_image(blob())
     overlay = HeatMapOverlay(viewer, layer, lambda _: None)
-    overlay.show(explained(read_layer(layer)), Look(bands=True))
+    overlay.show(explained(read_layer(layer)), Look(style=Style.BANDS))
     layer.scale, layer.translate = (1, 2, 3), (4, 5, 6)
-    overlay.show(explained(read_layer(layer)), Look(bands=True))
+    overlay.show(explained(read_layer(layer)), Look(style=Style.BANDS))
     for made in (overlay.heat, overlay.bands):
         np.testing.assert_allclose(made.data_to_world(HOT), layer.data_to_world(HOT))
 

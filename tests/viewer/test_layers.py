@@ -9,7 +9,7 @@ import pytest
 from napari.layers import Image, Layer
 
 from napari_gradcam.viewer import layers
-from napari_gradcam.viewer.look import COLORMAPS, Look
+from napari_gradcam.viewer.look import COLORMAPS, Look, Style
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,7 +71,7 @@ def test_bands_are_counted_from_the_scales_top(
 ) -> None:
     explanation = make_explanation(make_volume())
     explanation.heatmap[0, 0, :5] = np.array([0.39, 0.41, 0.61, 0.81, 1.0]) * np.float32(0.08)
-    bands = Layer.create(*layers.bands_layer(explanation, scan, Look(bands=True)))
+    bands = Layer.create(*layers.bands_layer(explanation, scan, Look(style=Style.BANDS)))
     native = layers.DisplayGrid.from_affine(explanation.affine, explanation.heatmap.shape).to_native(bands.data)
     assert native[0, 0, :5].tolist() == [0, 1, 2, 3, 3]
     assert bands.visible

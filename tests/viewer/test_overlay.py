@@ -10,7 +10,7 @@ from napari.components import ViewerModel
 
 from napari_gradcam.viewer.layers import heat_data, read_layer
 from napari_gradcam.viewer.letters import letters_in_sight
-from napari_gradcam.viewer.look import Look
+from napari_gradcam.viewer.look import Look, Style
 from napari_gradcam.viewer.overlay import HeatMapOverlay
 from napari_gradcam.viewer.planes import go_to, plane_in_sight
 
@@ -107,15 +107,15 @@ def test_a_colour_map_chosen_in_napari_stays_see_through(stage: Stage) -> None:
 def test_bands_take_the_heat_map_s_place_and_keep_the_selection(stage: Stage) -> None:
     stage.overlay.show(stage.explanation(), Look())
     heat = stage.overlay.heat
-    stage.overlay.restyle(Look(bands=True))
+    stage.overlay.restyle(Look(style=Style.BANDS))
     bands = stage.overlay.bands
     assert (heat.visible, bands.visible) == (False, True)
     assert stage.viewer.layers.selection == {heat}
     assert bands.data.max() == 3
-    stage.overlay.restyle(Look(bands=True, fixed_top=0.8, colormap="viridis", opacity=0.1))
+    stage.overlay.restyle(Look(style=Style.BANDS, fixed_top=0.8, colormap="viridis", opacity=0.1))
     assert bands.data.max() == 0
     assert bands.opacity == 0.1
-    stage.overlay.show(stage.explanation(hottest=(1, 2, 3)), Look(bands=True))
+    stage.overlay.show(stage.explanation(hottest=(1, 2, 3)), Look(style=Style.BANDS))
     assert bands.data.max() == 3
     stage.overlay.restyle(Look())
     assert (heat.visible, bands.visible) == (True, False)
@@ -129,7 +129,7 @@ def test_a_map_lies_on_a_picture_pixel_by_pixel(make_explanation: Callable[..., 
     overlay = HeatMapOverlay(viewer, picture, lambda look: None)
     volume = read_layer(picture)
     explanation = make_explanation(volume, hottest=(0, 30, 12))
-    overlay.show(explanation, Look(bands=True))
+    overlay.show(explanation, Look(style=Style.BANDS))
     for layer in (overlay.heat, overlay.bands):
         assert layer.data.shape == (40, 60)
         assert np.argwhere(layer.data == layer.data.max()).tolist() == [[30, 12]]
