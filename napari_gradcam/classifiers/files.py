@@ -327,7 +327,7 @@ class BundleFiles:
 def _homes(path: Path) -> list[Path]:
     """List where links of a bundle may lead: into it, or to where a cache of Hugging Face's hub keeps all contents."""
     folder = path.resolve()
-    return [folder, *([folder.parents[1] / "blobs"] if folder.parent.name == "snapshots" else [])]
+    return [folder, *(one.parent / "blobs" for one in folder.parents if one.name == "snapshots")]
 
 
 def _size(file: Path | zipfile.Path) -> int:

@@ -229,13 +229,15 @@ def test_a_link_out_of_the_bundle_is_not_followed(tmp_path: Path, name: str) -> 
     assert load_classifier(folder).licence == "free"
 
 
-def test_the_links_of_a_hub_cache_are_its_contents(tmp_path: Path) -> None:
-    folder = scripted(tmp_path / "models--lab--own/snapshots/0a1b")
+@pytest.mark.parametrize("place", ["0a1b", "0a1b/inner"])
+def test_the_links_of_a_hub_cache_are_its_contents(tmp_path: Path, place: str) -> None:
+    folder = scripted(tmp_path / "models--lab--own/snapshots" / place)
     blobs = tmp_path / "models--lab--own/blobs"
     blobs.mkdir()
     for number, file in enumerate([one for one in sorted(folder.rglob("*")) if one.is_file()]):
         file.rename(blobs / f"blob{number}")
-        file.symlink_to(Path("../" * (len(file.relative_to(folder).parts) + 1)) / "blobs" / f"blob{number}")
+        up = len(file.relative_to(blobs.parent).parts) - 1
+        file.symlink_to(Path("../" * up) / "blobs" / f"blob{number}")
     assert load_classifier(folder, trust=inspect_bundle(folder).digest).network.said == "first"
     assert inspect_bundle(folder).digest == inspect_bundle(scripted(tmp_path / "copy")).digest
 
