@@ -18,8 +18,10 @@ from monai.transforms import Transform
 from torch import nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
+from napari_gradcam.errors import GradCamError
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 _PACKAGES = ("monai.networks", "monai.transforms", "monai.inferers", "torch.nn")
 """Where what is named may be looked up."""
@@ -55,8 +57,15 @@ _REFUSED = frozenset(
         ),  # read or download weights
         "PatchInferer",  # imports any module by its name
         *("SimulateDelay", "SimulateDelayd"),  # wait for as long as they are told
+        # No classifiers, and their lists of paths grow by the power of their depth.
+        *("DiNTS", "TopologyConstruction", "TopologyInstance", "TopologySearch"),
     )
 )
+
+_REPEATS = re.compile(r".*(?:depth|layers|blocks|order|units|stages|repeat).*|window_length", re.ASCII)
+_MOST_REPEATS = 1000
+"""Arguments that say how often something is built, and the most: what has no weights is not seen by a bound on
+tensors. The deepest classifiers have 400 layers."""
 
 _VISION_NETWORKS = ("TorchVisionFCModel",)
 """Networks of torchvision, which MONAI builds by name and without their weights."""
@@ -105,6 +114,28 @@ def allowed_target(target: str) -> Callable[..., Any] | None:
         return found if issubclass(found, nn.Module | Transform | Inferer) else None
     is_network = home.startswith(_NETS + ".") and _NETWORK_FUNCTIONS.fullmatch(name)
     return found if is_network else None
+
+
+def check_arguments(arguments: Mapping[str, Any], key: str) -> None:
+    """Refuse arguments, of whatever stands at `key`, that take time without end.
+
+    Raises
+    ------
+    GradCamError
+        Naming the first.
+    """
+    if arguments.get("use_re"):
+        raise GradCamError(
+            f"The bundle's “{key}::use_re” asks to look for keys by a pattern, which can take for ever; name the keys."
+        )
+    for name, value in arguments.items():
+        if _REPEATS.fullmatch(name):
+            for number in value if isinstance(value, list | tuple) else (value,):
+                if isinstance(number, int) and number > _MOST_REPEATS:
+                    raise GradCamError(
+                        f"The bundle's “{key}::{name}” is larger than {_MOST_REPEATS:,}, more than any network has; "
+                        "this is no classifier."
+                    )
 
 
 def allowed_import(statement: str) -> bool:

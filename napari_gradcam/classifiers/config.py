@@ -18,7 +18,7 @@ from monai.transforms import Transform
 from torch import nn
 
 from napari_gradcam.classifiers import expressions
-from napari_gradcam.classifiers.allowlist import allowed_target
+from napari_gradcam.classifiers.allowlist import allowed_target, check_arguments
 from napari_gradcam.classifiers.bounds import TooLargeError
 from napari_gradcam.errors import GradCamError
 from napari_gradcam.volumes.wording import printable
@@ -223,6 +223,7 @@ class Config:
         target = check_target(node["_target_"], f"{key}::_target_")
         if any(not isinstance(name, str) for name in arguments):
             raise GradCamError(f"The bundle's “{key}” has an argument whose name is no text; correct it.")
+        check_arguments(arguments, key)
         if not (isinstance(target, type) and not issubclass(target, nn.Module)):
             arguments = without_downloads(target, arguments)
             _check_sizes(arguments, key)
