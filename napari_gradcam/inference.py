@@ -5,10 +5,11 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
+from weakref import WeakKeyDictionary
 
 from napari_gradcam.cam import METHODS as ENGINE_METHODS
 from napari_gradcam.cam import capture, maps_of_steps
-from napari_gradcam.cam.memory import refuse_what_does_not_fit
+from napari_gradcam.cam.memory import activation_bytes, free_bytes, refuse_what_does_not_fit
 from napari_gradcam.classifiers.channels import misfit
 from napari_gradcam.classifiers.scores import already_probabilities
 from napari_gradcam.errors import GradCamError
@@ -89,6 +90,8 @@ def run_network(classifier: Classifier, network: Network, inputs: torch.Tensor, 
     """Run the network once, on ``(batch, channel, *spatial)``; the first of the batch is sample number `first`."""
     try:
         with refuse_what_does_not_fit(network.module, [inputs], network.place), _able(network.place):
+            if first == 0:
+                _check_memory(network, inputs)
             captured = capture(network, inputs, layers)
             logits = captured.logits.detach()
             returns_probabilities = captured.ending is None and already_probabilities(logits)
@@ -109,6 +112,24 @@ def run_network(classifier: Classifier, network: Network, inputs: torch.Tensor, 
         float((high - low).max()),
         (float(low.min()), float(high.max())),
     )
+
+
+_NEEDED: WeakKeyDictionary[torch.nn.Module, dict[tuple[int, ...], int]] = WeakKeyDictionary()
+"""Bytes that a sample of a shape takes in a network; to estimate them takes longer than a look at what is free."""
+
+
+def _check_memory(network: Network, inputs: torch.Tensor) -> None:
+    """Raise MemoryError where a CPU has less memory than a run needs: many systems kill the process instead."""
+    if network.place.type != "cpu":
+        return
+    needed, shape = _NEEDED.setdefault(network.module, {}), tuple(inputs.shape[1:])
+    if shape not in needed:
+        try:
+            needed[shape] = activation_bytes(network.module, shape)
+        except Exception:  # a network of one's own may fail in any way without values
+            needed[shape] = 0
+    if len(inputs) * needed[shape] > free_bytes(network.place):
+        raise MemoryError
 
 
 def map_batch(

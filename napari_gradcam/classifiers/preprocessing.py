@@ -7,6 +7,7 @@ order loses the shift of a later crop.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,9 @@ from monai.transforms import Compose, LoadImage, LoadImaged, MapTransform, Repea
 from nibabel.affines import voxel_sizes
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 
+from napari_gradcam.cam.memory import is_out_of_memory
+from napari_gradcam.classifiers.bounds import Bounded
+from napari_gradcam.classifiers.config import shortened
 from napari_gradcam.errors import GradCamError
 
 if TYPE_CHECKING:
@@ -242,8 +246,14 @@ def _prepared_slice(
 
 def _run(preprocess: Callable[[MetaTensor], Any], image: MetaTensor, dims: int, name: str) -> MetaTensor:
     try:
-        prepared = preprocess(image)
+        with Bounded(parts=None):
+            prepared = preprocess(image)
     except Exception as error:
+        if (short := _shortage(error)) is not None:
+            raise GradCamError(
+                f"There is not enough memory for the model's preprocessing of “{name}” ({short}); give a smaller scan, "
+                "or choose a model made for such scans."
+            ) from error
         if image.min() == image.max():
             raise GradCamError(
                 f"“{name}” is blank, every voxel {float(image.min()):g}, and the model's preprocessing finds nothing "
@@ -267,3 +277,16 @@ def _run(preprocess: Callable[[MetaTensor], Any], image: MetaTensor, dims: int, 
             f"axes are needed."
         )
     return prepared
+
+
+def _shortage(error: BaseException | None) -> str | None:
+    """Tell what a step would take, if an error says that it is more memory than there is; MONAI hands on the cause."""
+    step = ""
+    while error is not None and not is_out_of_memory(error):
+        named = re.search(r"(\w+) object at ", str(error))
+        step = named[1] if named else step
+        error = error.__cause__
+    if error is None:
+        return None
+    told = shortened(str(error) or type(error).__name__)
+    return f"its step {step}: {told}" if step else told
