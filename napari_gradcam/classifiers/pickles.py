@@ -27,12 +27,8 @@ _DEEPEST = 100
 _LETTERS = 32
 """So many letters count as one more value."""
 
-_PLAIN = frozenset(
-    (
-        *("NONE", "NEWFALSE", "NEWTRUE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"),
-        *("BINUNICODE", "SHORT_BINSTRING", "EMPTY_TUPLE", "EMPTY_LIST", "EMPTY_DICT", "EMPTY_SET"),
-    )
-)
+_NUMBERS = frozenset(("NONE", "NEWFALSE", "NEWTRUE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"))
+_PLAIN = frozenset(("BINUNICODE", "SHORT_BINSTRING", "EMPTY_TUPLE", "EMPTY_LIST", "EMPTY_DICT", "EMPTY_SET"))
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3, "TUPLE": None}
 _FILLS = {"APPEND": 1, "SETITEM": 2, "BUILD": 1, "APPENDS": None, "SETITEMS": None}
 """How many values an instruction takes; None is all since the last mark."""
@@ -54,6 +50,10 @@ class _Value:
     name: str = ""
     text: object = None
     complete: bool = False
+
+
+_NUMBER = _Value(complete=True)
+"""Any number, since nothing is ever filled into one."""
 
 
 def check_pickles(file: IO[bytes], count: int) -> None:
@@ -104,6 +104,8 @@ class _Machine:
             value = self._memo[argument]  # type: ignore[index]
             value.complete = True
             stack.append(value)
+        elif name in _NUMBERS:
+            stack.append(_NUMBER)
         elif name in _PLAIN:
             letters = len(argument) if isinstance(argument, str | bytes) else 0
             stack.append(_Value(1 + letters // _LETTERS, text=argument))
@@ -150,10 +152,14 @@ class _Machine:
 
     def _filled(self, holder: _Value, values: list[_Value]) -> _Value:
         """Count values into their holder."""
+        size, depth = 0, holder.depth
         for value in values:
-            holder.size += value.size
-            self.taken += value.size
-            holder.depth = max(holder.depth, value.depth + 1)
+            size += value.size
+            if value.depth >= depth:
+                depth = value.depth + 1
+        holder.size += size
+        holder.depth = depth
+        self.taken += size
         if self.taken > _MOST_TAKEN:
             raise OddPickleError("it multiplies what it holds")
         if holder.depth > _DEEPEST:
