@@ -128,8 +128,11 @@ class Explanation:
 
     @cached_property
     def peak(self) -> Peak:
-        """The hottest voxel of the heat map; the first one where several are equally hot."""
-        i, j, k = (int(n) for n in np.unravel_index(int(self.heatmap.argmax()), self.heatmap.shape))
+        """The hottest voxel of the heat map; the first one in memory where several are equally hot."""
+        # NumPy copies a Fortran array to search it, which takes longer than the search.
+        heat = self.heatmap.T if self.heatmap.flags.f_contiguous else self.heatmap
+        place = np.unravel_index(int(heat.argmax()), heat.shape)
+        i, j, k = (int(n) for n in (place[::-1] if heat is not self.heatmap else place))
         x, y, z = (float(mm) for mm in apply_affine(self.affine, (i, j, k)))
         return Peak((i, j, k), (x, y, z), float(self.heatmap[i, j, k]))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from nibabel.affines import apply_affine
@@ -82,20 +82,26 @@ def hot_spots(explanation: Explanation, at_least: float) -> tuple[HotSpot, ...]:
 
 def _spots(explanation: Explanation, heat: NDArray[np.float32], at_least: float) -> list[HotSpot]:
     """Find what is positive and hot in a map, the most evidence first."""
-    box = _box(heat, at_least) if at_least > 0 else None
+    # In the order of memory, which all that follows is several times faster in.
+    turned = heat.flags.f_contiguous and not heat.flags.c_contiguous
+    grid = heat.T if turned else heat
+    box = _box(grid, at_least) if at_least > 0 else None
     if box is None:
         return []
-    inside = heat[box]
-    labels, count = ndimage.label(inside >= np.float32(at_least), structure=_TOUCHING)
-    voxels = np.bincount(labels.ravel(), minlength=count + 1)[1:]
-    evidence = np.bincount(labels.ravel(), weights=inside.ravel(), minlength=count + 1)[1:]
+    inside = grid[box]
+    hot = inside >= np.float32(at_least)
+    labelled, count = ndimage.label(hot, structure=_TOUCHING)
+    labels, values, places = labelled[hot] - 1, inside[hot], np.flatnonzero(hot)
+    voxels = np.bincount(labels, minlength=count)
+    evidence = np.bincount(labels, weights=values, minlength=count)
     ranked = np.argsort(-evidence, kind="stable")[:MOST]
-    peaks = ndimage.maximum_position(inside, labels, ranked + 1)
+    peaks = _hottest(labels, values, places, count)[ranked]
     total = positive_evidence(heat)
     voxel = abs(float(np.linalg.det(explanation.affine[:3, :3]))) / _MM3_PER_ML
     found = []
     for rank, (number, at) in enumerate(zip(ranked, peaks, strict=True), start=1):
-        i, j, k = (int(n) + part.start for n, part in zip(at, box, strict=True))
+        place = [int(n) + part.start for n, part in zip(np.unravel_index(at, hot.shape), box, strict=True)]
+        i, j, k = reversed(place) if turned else place
         x, y, z = (float(mm) for mm in apply_affine(explanation.affine, (i, j, k)))
         found.append(
             HotSpot(
@@ -108,6 +114,21 @@ def _spots(explanation: Explanation, heat: NDArray[np.float32], at_least: float)
             )
         )
     return found
+
+
+def _hottest(
+    labels: NDArray[np.integer[Any]], values: NDArray[np.float32], places: NDArray[np.intp], count: int
+) -> NDArray[np.intp]:
+    """Give the place of the largest value of each label, the first of several.
+
+    In time that grows with the number of voxels alone: ndimage.maximum_position sorts them.
+    """
+    largest = np.full(count, -np.inf, dtype=values.dtype)
+    np.maximum.at(largest, labels, values)
+    found = np.flatnonzero(values == largest[labels])[::-1]
+    hottest = np.empty(count, dtype=np.intp)
+    hottest[labels[found]] = places[found]  # of several the last one that is written stays, which is the first
+    return hottest
 
 
 def positive_evidence(heat: NDArray[np.float32]) -> float:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QDockWidget, QMainWindow
 
-from napari_gradcam.viewer.panes import ThreePlanes
 from napari_gradcam.viewer.side_by_side import SideBySide
+from napari_gradcam.viewer.three_planes import ThreePlanes
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -23,6 +23,15 @@ if TYPE_CHECKING:
 
     from napari_gradcam.explanation import Explanation
 
+Later = Callable[[Callable[[], None]], None]
+"""Does something soon, once the person has seen what is on the screen; the last of several takes the others' place."""
+
+
+def at_once(act: Callable[[], None]) -> None:
+    """Do something now: where nobody waits for a screen."""
+    act()
+
+
 Steps = Generator[Progress, None, Any]
 """Work that pauses between its stages, where it can be cancelled; it runs in a worker thread."""
 

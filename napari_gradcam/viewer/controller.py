@@ -14,7 +14,18 @@ from napari_gradcam.explanation import METHODS
 from napari_gradcam.viewer import choices, keys, steps
 from napari_gradcam.viewer.board import Board
 from napari_gradcam.viewer.channel_layers import in_colours, is_channel_of, may_be_channel, read_channel
-from napari_gradcam.viewer.contract import Canvases, Choice, CodeAsked, DockView, Jobs, NoCanvases, Steps, Tone
+from napari_gradcam.viewer.contract import (
+    Canvases,
+    Choice,
+    CodeAsked,
+    DockView,
+    Jobs,
+    Later,
+    NoCanvases,
+    Steps,
+    Tone,
+    at_once,
+)
 from napari_gradcam.viewer.kept import DEFAULT, Kept, Made, Request
 from napari_gradcam.viewer.layers import is_overlay, is_scan_of, may_be_scan, read_layer
 from napari_gradcam.viewer.models import Models
@@ -74,6 +85,8 @@ class Controller:
         How it begins.
     canvases
         Further canvases beside the viewer's own; by default none.
+    later
+        When what takes long to count is counted; by default at once.
     """
 
     def __init__(
@@ -85,6 +98,7 @@ class Controller:
         ask: Ask | None = None,
         preferences: Preferences | None = None,
         canvases: Canvases | None = None,
+        later: Later = at_once,
     ) -> None:
         self._viewer, self._dock, self._jobs, self._work, self._ask = viewer, dock, jobs, work or Work(), ask
         preferences = preferences or Preferences()
@@ -96,7 +110,7 @@ class Controller:
         self._look = preferences.look
         self._wanted = Request("", self._models.first, next(iter(METHODS)), device=preferences.device)
         self._pinned: tuple[str, ...] = ()
-        self._room = Room(viewer, dock, canvases or NoCanvases(), self._in_sight, preferences.system)
+        self._room = Room(viewer, dock, canvases or NoCanvases(), self._in_sight, preferences.system, later)
         actions = {keys.EXPLAIN: self.explain, keys.CANCEL: self._on_cancel}
         self._keys = keys.Keys(viewer, self._room.actions | actions)
         self._connect()

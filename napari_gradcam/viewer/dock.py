@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from magicgui.widgets import ComboBox, PushButton
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import QSize, Qt, QTimer
 from qtpy.QtWidgets import QFileDialog, QFormLayout, QFrame, QHBoxLayout, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_gradcam.viewer import keys
@@ -98,6 +98,7 @@ class Dock(QWidget):
         self.alone = PushButton(text="Close", tooltip="Show one map alone again", enabled=False)
         self.compared = text_label()
         self.compared_facts = FactsForm()
+        self.numbers = Section("Numbers", self.facts)
         self.settings = Section("Class, layer, method, device", QWidget())
         self.comparing = Section("Compare", QWidget())
         self.shortcuts = Section("Keys", text_label("\n".join(f"{key}   {what}" for key, what in keys.LISTED)))
@@ -126,7 +127,7 @@ class Dock(QWidget):
         found = QVBoxLayout(self.result)
         found.setContentsMargins(0, 0, 0, 0)
         found.setSpacing(5)
-        for part in (heading("Hot spots"), self.spots, self.profile, self.facts):
+        for part in (heading("Hot spots"), self.spots, self.profile, self.numbers):
             found.addWidget(part)
         beside = QVBoxLayout(self.comparing.content)
         beside.setContentsMargins(0, 0, 0, 0)
@@ -164,6 +165,10 @@ class Dock(QWidget):
         outer.addWidget(area, 1)
         outer.addWidget(self.card)  # outside of what scrolls: it is always in sight
         self.setMinimumWidth(WIDTH)
+
+    def sizeHint(self) -> QSize:
+        """Ask for no more width than is needed; texts wrap, and tables may be wider than what they hold."""
+        return QSize(WIDTH, super().sizeHint().height())
 
     def _connect(self) -> None:
         events = self.events

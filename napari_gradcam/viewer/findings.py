@@ -10,7 +10,7 @@ from napari_gradcam import words
 from napari_gradcam.coordinates import coordinates
 from napari_gradcam.hotspots import hot_spots
 from napari_gradcam.profiles import hot_slices, scores_by_slice, slice_profile
-from napari_gradcam.viewer.contract import Profile, SpotRow
+from napari_gradcam.viewer.contract import Profile, SpotRow, at_once
 from napari_gradcam.viewer.planes import go_to, index_in_sight, plane_in_sight, slicing_in_sight
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from napari_gradcam.coordinates import System
     from napari_gradcam.hotspots import HotSpot
-    from napari_gradcam.viewer.contract import DockView
+    from napari_gradcam.viewer.contract import DockView, Later
     from napari_gradcam.viewer.kept import Made
     from napari_gradcam.viewer.look import Look
     from napari_gradcam.viewer.planes import Slicing
@@ -31,6 +31,15 @@ class _Shown(NamedTuple):
     scan: Layer
     made: Made
     look: Look
+
+    def same(self, other: _Shown) -> bool:
+        """Whether another map has the same findings: it is the same, and the same of it is hot."""
+        explanation = self.made.explanation
+        return (
+            self.scan is other.scan
+            and explanation is other.made.explanation
+            and self.look.least(explanation) == other.look.least(explanation)
+        )
 
 
 class Findings:
@@ -44,10 +53,13 @@ class Findings:
         Where they are listed.
     system
         How positions are told, ``"RAS"`` or ``"LPS"``.
+    later
+        When they are counted: the map itself is on the screen before, and a slider is not held up.
     """
 
-    def __init__(self, viewer: ViewerModel, dock: DockView, system: System = "RAS") -> None:
-        self._viewer, self._dock, self._system = viewer, dock, system
+    def __init__(self, viewer: ViewerModel, dock: DockView, system: System = "RAS", later: Later = at_once) -> None:
+        self._viewer, self._dock, self._system, self._later = viewer, dock, system, later
+        self._waiting = False
         self._shown: _Shown | None = None
         self._spots: tuple[HotSpot, ...] = ()
         self._slicing: Slicing | None = None
@@ -56,17 +68,28 @@ class Findings:
     def show(self, scan: Layer | None, made: Made | None, look: Look) -> None:
         """Show what is found in a map, painted in some way; nothing where there is none."""
         if scan is None or made is None:
-            self._shown, self._spots, self._slicing = None, (), None
+            self._shown, self._spots, self._slicing, self._waiting = None, (), None, False
             self._dock.set_spots((), self._system)
             self._dock.set_profile(None)
             return
-        self._shown = _Shown(scan, made, look)
-        self._spots = hot_spots(made.explanation, look.least(made.explanation))
-        self.turned()
+        shown, before = _Shown(scan, made, look), self._shown
+        self._shown = shown
+        if before is not None and before.same(shown):
+            return
+        self._waiting = True
+        self._later(self._count)
+
+    def _count(self) -> None:
+        """Find the hot spots of what is shown, unless that was done."""
+        if self._waiting and self._shown is not None:
+            self._waiting = False
+            explanation = self._shown.made.explanation
+            self._spots = hot_spots(explanation, self._shown.look.least(explanation))
+            self.turned()
 
     def turned(self, event: Any = None) -> None:
         """Count anew after the viewer was turned to another plane."""
-        if self._shown is None:
+        if self._waiting or self._shown is None or self._shown.scan not in self._viewer.layers:
             return
         scan, made, look = self._shown
         explanation = made.explanation
@@ -90,16 +113,19 @@ class Findings:
 
     def moved(self, event: Any = None) -> None:
         """Mark the slice in sight."""
-        if self._shown is not None and self._slicing is not None:
+        # A scan that is being removed takes its axes with it before anyone is told that it is gone.
+        if self._shown is not None and self._slicing is not None and self._shown.scan in self._viewer.layers:
             self._dock.set_slice(self._number())
 
     def go_to_spot(self, row: int) -> None:
         """Move all three planes to the peak of a hot spot, by its row in the table."""
+        self._count()
         if self._shown is not None and 0 <= row < len(self._spots):
             go_to(self._viewer, self._shown.scan, self._spots[row].peak.index)
 
     def go_to_slice(self, number: int) -> None:
         """Move to a slice of the plane in sight, from 0, and stay where the other two planes are."""
+        self._count()
         if self._shown is None or self._slicing is None:
             return
         shape = self._shown.made.explanation.heatmap.shape
@@ -110,6 +136,7 @@ class Findings:
 
     def go_to_hot(self, way: int) -> bool:
         """Move to the next slice with heat above the threshold, with `way` -1 to the one before; tell if there is."""
+        self._count()
         if self._shown is None or self._slicing is None:
             return False
         number = self._number()
@@ -128,6 +155,7 @@ class Findings:
         GradCamError
             If the file cannot be written.
         """
+        self._count()
         # Not at the top: the room of exports brings matplotlib, which the dock can open without.
         from napari_gradcam.export.spots import write_spots
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -33,6 +34,8 @@ PRESETS: Mapping[str, Window] = MappingProxyType(
 )
 """What CT is read with, centre and width in HU."""
 
+_limits: WeakKeyDictionary[Volume, tuple[float, float]] = WeakKeyDictionary()
+
 SPAN_PIXELS = 400.0
 """Dragging so far to the right doubles the width, downwards moves the centre by the width it began with."""
 
@@ -53,7 +56,11 @@ def windows_of(volume: Volume | None) -> list[Choice]:
 
 def limits_of(key: str, volume: Volume) -> tuple[float, float]:
     """Give the values shown black and white by a window on offer."""
-    return PRESETS[key].limits if key in PRESETS else grey_limits(volume)
+    if key in PRESETS:
+        return PRESETS[key].limits
+    if volume not in _limits:  # without a window in the file, all values have to be looked at
+        _limits[volume] = grey_limits(volume)
+    return _limits[volume]
 
 
 def current(layer: Layer, volume: Volume, choices: list[Choice]) -> str:

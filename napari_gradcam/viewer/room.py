@@ -11,7 +11,7 @@ from napari_gradcam import words
 from napari_gradcam.errors import GradCamError
 from napari_gradcam.viewer import grey, keys
 from napari_gradcam.viewer.beside import Beside
-from napari_gradcam.viewer.contract import Choice, Tone
+from napari_gradcam.viewer.contract import Choice, Tone, at_once
 from napari_gradcam.viewer.cursor import CursorReadout
 from napari_gradcam.viewer.findings import Findings
 from napari_gradcam.viewer.layers import scan_of_reader
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from napari.layers import Image, Layer
 
     from napari_gradcam.coordinates import System
-    from napari_gradcam.viewer.contract import Canvases, DockView
+    from napari_gradcam.viewer.contract import Canvases, DockView, Later
     from napari_gradcam.viewer.kept import Made
     from napari_gradcam.viewer.look import Look
 
@@ -57,6 +57,8 @@ class Room:
         Gives what is read now.
     system
         How positions are told.
+    later
+        When the findings of a map are counted.
     """
 
     def __init__(
@@ -66,9 +68,10 @@ class Room:
         canvases: Canvases,
         in_sight: Callable[[], InSight],
         system: System,
+        later: Later = at_once,
     ) -> None:
         self._viewer, self._dock, self._canvases, self._in_sight = viewer, dock, canvases, in_sight
-        self._findings, self._beside = Findings(viewer, dock, system), Beside(dock, canvases)
+        self._findings, self._beside = Findings(viewer, dock, system, later), Beside(dock, canvases)
         self._cursor = CursorReadout(viewer, self._under_cursor, system)
         self._drag = grey.WindowDrag(viewer, lambda: self._in_sight().scan)
         self._windowed: Image | None = None

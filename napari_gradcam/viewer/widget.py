@@ -16,11 +16,33 @@ from napari_gradcam.viewer.jobs import QtJobs
 from napari_gradcam.viewer.preferences import read_preferences
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from qtpy.QtWidgets import QWidget
 
 
 START_AFTER_MS = 300
 """So long after it was made the dock is on the screen, and torch may be loaded."""
+
+
+COUNT_AFTER_MS = 60
+"""So long after the last change of a map its findings are counted: while a slider is dragged they need not be."""
+
+
+class Afterwards(QTimer):
+    """Does the last of what it is given, when nothing more came for a moment; see :data:`COUNT_AFTER_MS`."""
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self._act: Callable[[], None] = lambda: None
+        self.setSingleShot(True)
+        self.setInterval(COUNT_AFTER_MS)
+        self.timeout.connect(lambda: self._act())
+
+    def __call__(self, act: Callable[[], None]) -> None:
+        """Do `act` in place of what waits."""
+        self._act = act
+        self.start()
 
 
 class GradCamWidget(Dock):
@@ -45,6 +67,7 @@ class GradCamWidget(Dock):
             ask=partial(trusting.ask, self),
             preferences=read_preferences(),
             canvases=QtCanvases(viewer, self),
+            later=Afterwards(self),
         )
         self._take_on_theme(viewer)
         self.destroyed.connect(partial(Controller.close, self.controller))

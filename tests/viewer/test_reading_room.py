@@ -175,6 +175,7 @@ def test_without_a_map_nothing_is_listed(stage: Stage) -> None:
 def test_a_signed_map_lists_what_speaks_against_the_class(stage_of: Any) -> None:
     stage = stage_of(explained={"signed": True})
     stage.made.explanation.heatmap[5, 5, 5] = -0.07
+    stage.look = Look(threshold=0.41)  # counted anew
     stage.room.refresh()
     peaks = [row.peak for row in stage.dock.shown["spots"]]
     assert peaks == ["0.08", "-0.07", "0.06"]

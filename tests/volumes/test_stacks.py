@@ -413,6 +413,14 @@ def test_nothing_but_positions_places_slices(series, repeats):
     np.testing.assert_array_equal(volume.array, repeats[0].transpose(2, 1, 0))
 
 
+def test_each_slice_keeps_its_instance_number(series, stored):
+    for k, number in enumerate([14, 3, 9, "", 20]):
+        series.slice(stored[k], (0, 0, 5 * k), InstanceNumber=number)
+    volume = read_volume(series.folder)
+    assert volume.instances == (14, 3, 9, None, 20)
+    assert volume.instance((1, 1, 2)) == 9
+
+
 def test_slices_within_tolerance_are_put_on_the_mean_grid(series):
     stored = np.zeros((5, 2, 4), np.int16)
     along = np.array([0, 4.8, 10, 15.3, 20])

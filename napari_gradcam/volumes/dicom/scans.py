@@ -256,7 +256,16 @@ class _Reader:
             in_patient_space=stacked.placed,
             color=voxels.color,
             unit=stacked.unit,
+            instances=_instances(stacked),
         )
+
+
+def _instances(stacked: Stack) -> tuple[int | None, ...]:
+    """Give the Instance Number of each slice; none where slices are frames of one file, or were interpolated."""
+    if stacked.mixture is not None or len({one.header.path for one in stacked.slices}) < len(stacked.slices):
+        return ()
+    told = [one.header.told("InstanceNumber") for one in stacked.slices]
+    return tuple(int(number) if number.removeprefix("-").isdecimal() else None for number in told)
 
 
 def _sources(slices: Sequence[Slice]) -> tuple[Path, ...]:
