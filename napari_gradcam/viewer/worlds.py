@@ -33,7 +33,8 @@ def go_along(source: Dims, target: Dims, axes: Sequence[int]) -> None:
     """Move a viewer along some of its axes to where another one stands, and make its slab as thick."""
     values = carried(source.point, source, target)
     first = target.ndim - len(values)
-    moved = [axis for axis in axes if axis >= first]
+    # To set what is there already makes napari check all that it knows of its axes.
+    moved = [axis for axis in axes if axis >= first and target.point[axis] != values[axis - first]]
     if moved:
         target.set_point(moved, [values[axis - first] for axis in moved])
     for name in ("margin_left", "margin_right"):
