@@ -20,11 +20,12 @@ from torch import nn
 
 from napari_gradcam.classifiers.bounds import Bounded, TooLargeError
 from napari_gradcam.classifiers.classifier import Classifier, Wants, Windows
-from napari_gradcam.classifiers.config import Config, RefusedError, said, shortened
+from napari_gradcam.classifiers.config import Config
 from napari_gradcam.classifiers.files import BundleFiles
 from napari_gradcam.classifiers.metadata import Metadata, lines_of
 from napari_gradcam.classifiers.plan import Plan, findings, not_explained, plan
 from napari_gradcam.classifiers.preprocessing import compose
+from napari_gradcam.classifiers.refusing import RefusedError, said, shortened
 from napari_gradcam.classifiers.scores import Head
 from napari_gradcam.classifiers.trust import Finding, Inspection, UntrustedError, is_trusted, remember
 from napari_gradcam.classifiers.trusted import TrustedConfig, scripts_of

@@ -15,10 +15,11 @@ from napari_gradcam.classifiers.bundle import (
     load_classifier,
     open_bundle,
 )
-from napari_gradcam.classifiers.config import Config, said, shortened
+from napari_gradcam.classifiers.config import Config
 from napari_gradcam.classifiers.files import BundleFiles
 from napari_gradcam.classifiers.plan import findings, plan
 from napari_gradcam.classifiers.recipe import read_recipe
+from napari_gradcam.classifiers.refusing import said, shortened
 from napari_gradcam.errors import GradCamError
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import math
 from typing import TYPE_CHECKING, Any, get_args
 
 from napari_gradcam.classifiers.classifier import Aggregation, SliceRule
-from napari_gradcam.classifiers.config import said
 from napari_gradcam.classifiers.preprocessing import PLANES
+from napari_gradcam.classifiers.refusing import said
 from napari_gradcam.errors import GradCamError
 from napari_gradcam.volumes.wording import printable
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast, get_args
 
 from napari_gradcam.classifiers import expressions
 from napari_gradcam.classifiers.allowlist import allowed_import
-from napari_gradcam.classifiers.config import (
+from napari_gradcam.classifiers.refusing import (
     NotPlainError,
     RefusedError,
     absolute,

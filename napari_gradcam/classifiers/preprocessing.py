@@ -20,7 +20,7 @@ from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 
 from napari_gradcam.cam.memory import is_out_of_memory
 from napari_gradcam.classifiers.bounds import Bounded
-from napari_gradcam.classifiers.config import shortened
+from napari_gradcam.classifiers.refusing import shortened
 from napari_gradcam.errors import GradCamError
 
 if TYPE_CHECKING:

@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any
 
 from napari_gradcam.classifiers.architectures import architecture
 from napari_gradcam.classifiers.classifier import Aggregation, Plane
-from napari_gradcam.classifiers.config import shortened
 from napari_gradcam.classifiers.fields import Fields, described, leaves, read_yaml
+from napari_gradcam.classifiers.refusing import shortened
 from napari_gradcam.classifiers.scores import Activation
 from napari_gradcam.classifiers.steps import IMAGE, step_nodes
 from napari_gradcam.errors import GradCamError

@@ -14,7 +14,7 @@ from monai.bundle import ConfigParser
 from torch import nn
 
 from napari_gradcam.classifiers.allowlist import allowed_target
-from napari_gradcam.classifiers.config import is_mark, without_downloads
+from napari_gradcam.classifiers.refusing import is_mark, without_downloads
 from napari_gradcam.errors import GradCamError
 from napari_gradcam.volumes.wording import printable
 

@@ -36,8 +36,7 @@ from napari_gradcam.viewer.room import InSight, Room
 from napari_gradcam.viewer.runs import Runs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from napari.components import ViewerModel

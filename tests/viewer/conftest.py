@@ -25,6 +25,7 @@ ON_SCREEN = {
     "test_jobs.py",
     "test_dock.py",
     "test_opening.py",
+    "test_panes.py",
     "test_trusting.py",
     "test_about.py",
     "test_walks.py",
