@@ -33,7 +33,7 @@ demo: $(VENV)/.demo
 	$(BIN)/napari-gradcam demo
 
 test: $(VENV)/.dev
-	$(SCREEN) $(BIN)/python -m pytest
+	$(SCREEN) $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
