@@ -11,6 +11,8 @@ import pytest
 # Small networks: a second thread costs more than it gives, and several times more on a busy machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
+# The width of a terminal that some runners of tests hand on; commands are tested as they print into a pipe.
+os.environ.pop("COLUMNS", None)
 
 
 @pytest.fixture(autouse=True)

@@ -62,7 +62,7 @@ _REFUSED = frozenset(
     )
 )
 
-_REPEATS = re.compile(r".*(?:depth|layers|blocks|order|units|stages|repeat).*|window_length", re.ASCII)
+_REPEATS = re.compile(r".*(?:depth|layers|blocks|units|stages|repeat).*|(?:.*_)?order|window_length", re.ASCII)
 _MOST_REPEATS = 1000
 """Arguments that say how often something is built, and the most: what has no weights is not seen by a bound on
 tensors. The deepest classifiers have 400 layers."""

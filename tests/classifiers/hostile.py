@@ -836,7 +836,7 @@ CASES: dict[str, Case] = {
         {"_target_": "Zoomd", "keys": "image", "zoom": 30_000, "keep_size": False}, "memory|does not fit", used=True
     ),
     "scan: channels repeated": step(
-        {"_target_": "RepeatChanneld", "keys": "image", "repeats": 500_000_000}, "memory|does not fit", used=True
+        {"_target_": "RepeatChanneld", "keys": "image", "repeats": 500_000_000}, "repeats.* is larger than"
     ),
     "scan: bins of a histogram": step(
         {"_target_": "HistogramNormalized", "keys": "image", "num_bins": 20_000_000_000},

