@@ -32,7 +32,7 @@ IMAGES = Path(__file__).parent / "images"
 SIZE = (1600, 1000)
 PATIENCE_S = 180.0
 
-GIF_WIDTH, GIF_STEP, GIF_COLOURS, GIF_MS = 960, 3, 128, 120
+GIF_WIDTH, GIF_STEP, GIF_COLOURS, GIF_MS = 800, 4, 96, 150
 """Pixels, slices from frame to frame, colours, and how long a frame is shown: small enough to be in a repository."""
 
 

@@ -112,7 +112,8 @@ class _Dock:
             return
         widget.destroyed.disconnect(self._forget)
         widget.close()
-        with suppress(LookupError, RuntimeError):  # the window may be gone by now, and all its docks with it
+        # The window may be gone by now, and all its docks with it.
+        with suppress(LookupError, RuntimeError, AttributeError):
             self._viewer.window.remove_dock_widget(widget)
             widget.deleteLater()
 

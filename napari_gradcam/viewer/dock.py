@@ -53,6 +53,9 @@ MODEL_FILES = "MONAI bundle or recipe (*.zip *.yaml *.yml)"
 WIDTH = 396
 """Pixels of the dock, at least: below, the buttons of the planes would be cut off."""
 
+NOTICES = 96
+"""Pixels of what must be known of a map, at most; more of it scrolls."""
+
 WIDEST_LABEL = 90
 """Pixels of the name of a channel; longer ones are cut, and told in full in their tooltip."""
 
@@ -106,7 +109,7 @@ class Dock(QWidget):
         self.card = Card()
         self._model_row = _chosen(self.model, self.file, self.folder)
         self._form = QFormLayout()
-        self._area = QScrollArea()
+        self._area, self._notices = QScrollArea(), QScrollArea()
         self._labels: tuple[str, ...] = ()
         self._to_about = QTimer(self)
         self._to_about.setSingleShot(True)
@@ -127,7 +130,7 @@ class Dock(QWidget):
         found = QVBoxLayout(self.result)
         found.setContentsMargins(0, 0, 0, 0)
         found.setSpacing(5)
-        for part in (heading("Hot spots"), self.spots, self.profile, self.numbers):
+        for part in (self.spots, self.profile, self.numbers):
             found.addWidget(part)
         beside = QVBoxLayout(self.comparing.content)
         beside.setContentsMargins(0, 0, 0, 0)
@@ -151,8 +154,7 @@ class Dock(QWidget):
         column.addWidget(heading("Heat map"))
         column.addWidget(self.display)
         column.addWidget(self._windows)
-        # Below what is of one height, so that the controls stay where they are however much there is to tell.
-        for section in (self.comparing, self.about, self.shortcuts, self.sentences):
+        for section in (self.comparing, self.about, self.shortcuts):
             column.addWidget(section)
         column.addStretch(1)
         area = self._area
@@ -163,7 +165,14 @@ class Dock(QWidget):
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(area, 1)
-        outer.addWidget(self.card)  # outside of what scrolls: it is always in sight
+        # Outside of what scrolls they are always in sight, and move no slider while it is dragged.
+        self._notices.setWidgetResizable(True)
+        self._notices.setWidget(self.sentences)
+        self._notices.setMaximumHeight(NOTICES)
+        self.sentences.setContentsMargins(8, 2, 8, 2)
+        self.sentences.setAlignment(Qt.AlignmentFlag.AlignTop)
+        outer.addWidget(self._notices)
+        outer.addWidget(self.card)
         self.setMinimumWidth(WIDTH)
 
     def sizeHint(self) -> QSize:
@@ -334,6 +343,7 @@ class Dock(QWidget):
             self.facts.show_facts(result.facts)
         sentences = notices if result is None else result.sentences
         self.sentences.setText("\n".join(f"• {sentence}" for sentence in sentences))
+        self._notices.setVisible(bool(sentences))
 
     def say(self, sentence: str, tone: Tone = Tone.NOTE) -> None:
         """Show one sentence in place of the last one."""

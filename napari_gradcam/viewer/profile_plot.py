@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from psygnal import Signal
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QVBoxLayout, QWidget
 from vispy.scene import PanZoomCamera, SceneCanvas
 from vispy.scene.visuals import Line, Mesh
 
 from napari_gradcam import words
+from napari_gradcam.viewer.parts import text_label
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -44,7 +45,7 @@ class ProfilePlot(QWidget):
 
     def __init__(self, *, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.label = QLabel()
+        self.label = text_label()
         self._profile: Profile | None = None
         self._slice = 0
         self.canvas = SceneCanvas(keys=None, bgcolor="black", show=False)

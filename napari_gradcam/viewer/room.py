@@ -121,7 +121,8 @@ class Room:
         overlays.scale_bar.visible = in_mm
         if UNIT not in overlays:
             overlays[UNIT] = TextOverlay(position="top_right", font_size=8)
-        overlays[UNIT].visible = made is not None and made.explanation.strongest > 0
+        with_colours = made is not None and made.explanation.strongest > 0 and not seen.look.in_bands
+        overlays[UNIT].visible = with_colours
         overlays[UNIT].text = words.unit(made.explanation) if made is not None else ""
 
     def only(self, scans: Collection[str]) -> None:

@@ -13,11 +13,14 @@ from qtpy.QtWidgets import (
     QHeaderView,
     QLabel,
     QPushButton,
+    QSizePolicy,
     QTableWidget,
     QTableWidgetItem,
     QVBoxLayout,
     QWidget,
 )
+
+from napari_gradcam.viewer.parts import heading, side_by_side
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,6 +78,7 @@ class SpotsTable(QWidget):
         self.nothing = QLabel(NOTHING)
         self.export = QPushButton("Save as CSV…")
         self.export.setToolTip("Save the hot spots as a table")
+        self.export.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
         header, rows = self.table.horizontalHeader(), self.table.verticalHeader()
         assert header is not None
         assert rows is not None
@@ -93,7 +97,8 @@ class SpotsTable(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(3)
-        for part in (self.table, self.nothing, self.export):
+        column.addLayout(side_by_side(heading("Hot spots"), self.export))
+        for part in (self.table, self.nothing):
             column.addWidget(part)
         self.table.stepped.connect(self.picked.emit)
         self.table.itemClicked.connect(lambda item: self.picked.emit(item.row()))
