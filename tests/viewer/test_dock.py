@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtGui import QGuiApplication
-from qtpy.QtWidgets import QFileDialog, QLabel, QScrollArea
+from qtpy.QtWidgets import QFileDialog, QLabel
 
 from napari_gradcam import words
 from napari_gradcam.progress import Progress
@@ -247,7 +247,7 @@ def test_what_the_model_says_comes_into_sight_when_it_is_opened(dock: Dock, qtbo
     dock.resize(400, 600)
     qtbot.wait(20)
     qtbot.mouseClick(dock.about.title, Qt.MouseButton.LeftButton)
-    area = dock.findChild(QScrollArea)
+    area = dock._area
     qtbot.waitUntil(lambda: 0 <= dock.about.mapTo(area, dock.about.rect().topLeft()).y() < 300)
 
 

@@ -12,7 +12,7 @@ from napari.settings import get_settings
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QElapsedTimer, QEvent, QPoint, QPointF, Qt, QThreadPool, QTimer
 from qtpy.QtGui import QMouseEvent
-from qtpy.QtWidgets import QApplication, QDockWidget, QFileDialog, QScrollArea
+from qtpy.QtWidgets import QApplication, QDockWidget, QFileDialog
 
 from napari_gradcam import samples
 from napari_gradcam.viewer import canvases, demo, grey
@@ -283,7 +283,7 @@ def test_closing_the_viewer_in_mid_run_ends_the_run(window: Window) -> None:
 def test_everything_fits_in_a_dock_of_400_pixels(window: Window) -> None:
     window.explain()
     window.qtbot.wait(100)
-    area = window.dock.findChild(QScrollArea)
+    area = window.dock._area
     inner = area.widget()
     assert window.dock.width() <= 400
     assert inner.width() <= area.viewport().width()
