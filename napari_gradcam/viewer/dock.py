@@ -194,7 +194,7 @@ class Dock(QWidget):
         self.file.clicked.connect(self._open_file)
         # Once it is laid out: what opens below the edge of the window would go unseen.
         self.about.title.toggled.connect(lambda opened: self._to_about.start() if opened else None)
-        self._to_about.timeout.connect(lambda: self._area.ensureWidgetVisible(self.about, 0, 0))
+        self._to_about.timeout.connect(self._show_about)
         self.scores.picked.connect(events.class_clicked.emit)
         self.scores.pinned.connect(events.classes_pinned.emit)
         self.spots.picked.connect(events.spot_picked.emit)
@@ -206,6 +206,11 @@ class Dock(QWidget):
         self.alone.clicked.connect(lambda: events.alone_pressed.emit())
         self.explain.clicked.connect(lambda: events.explain_pressed.emit())
         self.cancel.clicked.connect(lambda: events.cancel_pressed.emit())
+
+    def _show_about(self) -> None:
+        """Scroll to what the model says; to its title where it is higher than what is in sight."""
+        self._area.ensureWidgetVisible(self.about, 0, 0)
+        self._area.ensureWidgetVisible(self.about.title, 0, 0)
 
     def _open_scan_file(self) -> None:
         self._scan_opened(QFileDialog.getOpenFileName(self, "Open a scan")[0])
