@@ -34,10 +34,14 @@ def opposed(first: Explanation, second: Explanation) -> Explanation:
     """
     if _kind(first) != _kind(second) or first.target == second.target:
         raise GradCamError("Only two classes of one scan, by one model, method and layer can be set against another.")
-    told = (
+    told: tuple[str, ...] = (
         f"The map sets “{first.target}” against “{second.target}”: positive values speak for the first, negative ones "
         "for the second, both on one scale.",
     )
+    if not (first.signed and second.signed):
+        told += (
+            "The method keeps no sign: this is the difference of two maps, not the map of a difference of scores.",
+        )
     errors = [error for error in (first.completeness, second.completeness) if error is not None]
     return replace(
         first,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from napari_gradcam.viewer.kept import Made
     from napari_gradcam.viewer.look import Look
 
-OTHER_SCAN = "The map in sight is of another scan."
+OTHER_SCAN = "No map of its scan is in sight."
 
 
 class Beside:
@@ -33,28 +33,30 @@ class Beside:
     def __init__(self, dock: DockView, canvases: Canvases) -> None:
         self._dock, self._canvases = dock, canvases
         self._kept: Made | None = None
-        self._seen: tuple[Made, Look] | None = None
+        self._seen: Made | None = None
+        self._painted: Look | None = None
         dock.set_compared("", ())
 
     def keep(self, scan: Layer, made: Made, look: Look) -> None:
         """Keep a map of a scan's layer from now on."""
-        self._kept, self._seen = made, None
+        self._kept, self._seen, self._painted = made, None, look
         self._canvases.show_beside(scan, made.explanation, look, title_of(made.explanation))
         self.show(scan, made, look)
 
     def show(self, scan: Layer | None, made: Made | None, look: Look) -> None:
         """Compare the map in sight with the one that is kept, and paint both alike."""
         kept = self._kept
-        if kept is None or scan is None or made is None:
+        if kept is None:
             return
-        if made.request.scan != kept.request.scan:
+        if scan is None or made is None or made.request.scan != kept.request.scan:
+            self._seen = None
             self._dock.set_compared(f"Beside: {title_of(kept.explanation)}. {OTHER_SCAN}", ())
             return
-        if self._seen == (made, look):
+        if self._seen is made and self._painted == look:
             return
-        if self._seen is not None and self._seen[1] != look:
+        if self._painted != look:
             self._canvases.show_beside(scan, kept.explanation, look, title_of(kept.explanation))
-        self._seen = made, look
+        self._seen, self._painted = made, look
         facts = _facts(kept.explanation, made.explanation, look)
         self._dock.set_compared(f"Beside: {title_of(kept.explanation)}", facts)
 

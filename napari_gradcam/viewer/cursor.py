@@ -9,6 +9,7 @@ from nibabel.affines import apply_affine
 
 from napari_gradcam import words
 from napari_gradcam.coordinates import in_system
+from napari_gradcam.viewer.layers import EXPLANATION, METADATA
 from napari_gradcam.viewer.planes import index_at
 
 if TYPE_CHECKING:
@@ -91,7 +92,17 @@ class CursorReadout:
         if shown is None or not coordinates or coordinates.endswith(MARK):
             return
         scan, made, top = shown
+        if self._viewer.dims.ndisplay != 2 or not _is_of(self._viewer.layers.selection.active, scan, made):
+            return  # in three dimensions no voxel is under the cursor; of another layer napari tells itself
         index = index_at(self._viewer, scan, np.array(self._viewer.cursor.position))
         told = under_cursor(made, index, self._system, top)
         if told:
             self._viewer.status = {**status, "coordinates": told + MARK}
+
+
+def _is_of(layer: Layer | None, scan: Layer, made: Made) -> bool:
+    """Whether a layer is a scan's or its map's, so that the scan's own values may stand beside its name."""
+    if layer is None or layer is scan:
+        return True
+    kept = layer.metadata.get(METADATA)
+    return isinstance(kept, dict) and kept.get(EXPLANATION) is made.explanation

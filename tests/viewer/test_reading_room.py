@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from napari.components import ViewerModel
 
 from napari_gradcam.errors import GradCamError
 from napari_gradcam.viewer import grey, keys
+from napari_gradcam.viewer.beside import OTHER_SCAN
 from napari_gradcam.viewer.cursor import MARK, under_cursor
 from napari_gradcam.viewer.kept import Made, Request
 from napari_gradcam.viewer.look import Look
@@ -232,7 +234,18 @@ def test_napari_s_status_is_replaced_once_and_left_alone_without_a_map(stage: St
     stage.viewer.status = told
     assert "heat 0.08" in stage.viewer.status["coordinates"]
     assert stage.viewer.status["coordinates"].endswith(MARK)
+    stage.viewer.status = "Ready"
+    stage.viewer.dims.ndisplay = 3
+    stage.viewer.status = told
+    assert stage.viewer.status == told
+    stage.viewer.dims.ndisplay = 2
+    stage.viewer.add_image(np.zeros((4, 4, 4)), name="another")
+    stage.viewer.status = "Ready"
+    stage.viewer.status = told
+    assert stage.viewer.status == told
+    stage.viewer.layers.selection.active = stage.scan
     stage.made = None
+    stage.viewer.status = "Ready"
     stage.viewer.status = told
     assert stage.viewer.status == told
     stage.viewer.status = "Ready"
@@ -301,6 +314,13 @@ def test_a_map_is_kept_beside_the_ones_that_follow_and_compared(stage: Stage, ma
     stage.look = Look(colormap="viridis")
     stage.room.refresh()
     assert stage.canvases.told[-1] == ("beside", "Grad-CAM · features · lesion", Look(colormap="viridis"))
+    made, stage.made = stage.made, None
+    stage.room.refresh()
+    assert stage.dock.shown["beside"].endswith(OTHER_SCAN)
+    assert stage.dock.shown["compared"] == {}
+    stage.made = made
+    stage.room.refresh()
+    assert stage.dock.shown["compared"]["Overlap"].startswith("0.00")
     stage.room.only(["another"])
     assert stage.canvases.told[-1] == ("alone",)
     assert stage.dock.shown["beside"] == ""
@@ -361,6 +381,9 @@ def test_only_maps_of_one_kind_are_set_against_one_another(stage: Stage, make_ex
     assert (both.target, both.against, both.signed) == ("lesion", "no lesion", True)
     assert both.strongest == pytest.approx(0.08 - 0.05 * 0.02)
     assert "“lesion” against “no lesion”" in both.notices[0]
+    assert "keeps no sign" in both.notices[1]
+    signed = opposed(replace(first, signed=True), replace(second, signed=True))
+    assert not any("keeps no sign" in notice for notice in signed.notices)
     assert opposed(second, first).strongest == pytest.approx(both.strongest)
     for other in (first, make_explanation(stage.volume, target="no lesion", layer="early")):
         with pytest.raises(GradCamError, match="set against another"):
