@@ -26,7 +26,7 @@ STEP = 1 << 26
 SHARE = 0.8
 """Of the memory that is free, so much may be asked for."""
 
-MOST_TENSORS = 1 << 15
+MOST_TENSORS = 1 << 14
 """So many tensors may be made; for the largest classifiers of MONAI it is a few thousand."""
 
 _SMALL = 1 << 12

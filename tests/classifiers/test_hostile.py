@@ -21,7 +21,7 @@ from napari_gradcam import GradCamError, load_classifier
 from napari_gradcam.classifiers.allowlist import allowed_import, allowed_target
 from tests.classifiers.hostile import CASES, INFERENCE, METADATA, write_bundle
 
-_SECONDS = 10
+_SECONDS = 5
 """Of the processor; on a machine that nobody else uses it takes half as long."""
 _MOST_GIB = 2
 
