@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from nibabel.affines import apply_affine
 
+from napari_gradcam.errors import GradCamError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from napari_gradcam.volumes.volume import Unit
+    from napari_gradcam.provenance import Provenance
+    from napari_gradcam.volumes.volume import Unit, Volume
 
 
 METHODS: Mapping[str, str] = MappingProxyType(
@@ -100,6 +103,10 @@ class Explanation:
         Where several layers were fused, the explanation by each of them, ``{layer: Explanation}``.
     notices
         Whole sentences a reader of the map must know, the volume's own included.
+    volumes
+        The scans that were read, in the order of the network's channels; the map lies on the grid of the first.
+    provenance
+        How it was made; None of a map that was put together by hand.
     """
 
     heatmap: NDArray[np.float32]
@@ -125,6 +132,21 @@ class Explanation:
     completeness: float | None = None
     parts: Mapping[str, Explanation] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
+    volumes: tuple[Volume, ...] = field(default=(), repr=False)
+    provenance: Provenance | None = None
+
+    @property
+    def volume(self) -> Volume:
+        """The scan that the map lies on.
+
+        Raises
+        ------
+        GradCamError
+            If the map was put together by hand, without one.
+        """
+        if not self.volumes:
+            raise GradCamError("The map does not say which scan it is of: give its volumes, as explain() does.")
+        return self.volumes[0]
 
     @cached_property
     def peak(self) -> Peak:

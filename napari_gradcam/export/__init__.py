@@ -1,7 +1,7 @@
 """Explanations as files: what leaves the viewer and opens elsewhere.
 
 Each kind of file is a module with a pure part that makes the contents and a ``write_…`` that writes them whole or not
-at all; :data:`FILES` lists what :func:`save` writes.
+at all; :data:`napari_gradcam.export.formats.FORMATS` lists them.
 """
 
 from __future__ import annotations
@@ -10,77 +10,99 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_gradcam.errors import GradCamError
-from napari_gradcam.export.files import folder_for, refuse_unwritable, written_together
-from napari_gradcam.export.nifti import write_heatmap
-from napari_gradcam.export.picture import write_overlay
-from napari_gradcam.export.scores import write_scores
+from napari_gradcam.export.files import gathered_in, refuse_unwritable
+from napari_gradcam.export.formats import ALL, DEFAULT, FORMATS, files_of
+from napari_gradcam.export.manner import Manner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Sequence
 
     from napari_gradcam.explanation import Explanation
     from napari_gradcam.volumes import Volume
 
-__all__ = ["FILES", "check_folder", "save", "write_heatmap", "write_overlay", "write_scores"]
-
-FILES: Mapping[str, Callable[[Explanation, Volume, Path], None]] = {
-    "heatmap.nii.gz": lambda explanation, _, path: write_heatmap(explanation, path),
-    "overlay.png": lambda explanation, volume, path: write_overlay(explanation, volume, path),
-    "scores.json": lambda explanation, _, path: write_scores(explanation, path),
-}
-"""File name and writer, ``write(explanation, volume, path)``, of everything that an explanation is saved as."""
+__all__ = ["ALL", "DEFAULT", "FORMATS", "ExistingFileError", "Manner", "check_folder", "save"]
 
 
-def save(explanation: Explanation, volume: Volume, folder: Path | str) -> list[Path]:
-    """Save an explanation as NIfTI, picture and scores: all of them or none.
+class ExistingFileError(GradCamError):
+    """A file that would be written is there already, and nobody said that it may be replaced."""
 
-    Files of the same names in the folder are replaced, and only when all new ones are complete.
+    def __init__(self, folder: Path, names: Sequence[str]) -> None:
+        self.folder, self.names = folder, tuple(names)
+        more = f" and {len(names) - 1} more of what would be written" if len(names) > 1 else ""
+        super().__init__(
+            f"“{folder}” holds {names[0]}{more} already, and nothing was replaced: choose another folder, or say that "
+            "they may be replaced (overwrite=True, --force)."
+        )
+
+
+def save(
+    explanation: Explanation,
+    folder: Path | str,
+    formats: Sequence[str] = DEFAULT,
+    manner: Manner | None = None,
+    *,
+    overwrite: bool = False,
+) -> list[Path]:
+    """Save an explanation as files: all of them or none.
 
     Parameters
     ----------
     explanation
         What :func:`napari_gradcam.explain` answered.
-    volume
-        The scan it was asked about.
     folder
         Where to; made if it does not exist.
+    formats
+        Names of :data:`FORMATS`, or :data:`ALL`.
+    manner
+        How they are painted and told.
+    overwrite
+        Whether files of the same names in the folder may be replaced, which they are when all new ones are complete.
 
     Returns
     -------
     list of Path
-        The files, ``heatmap.nii.gz``, ``overlay.png``, ``scores.json``.
+        The files.
 
     Raises
     ------
+    ExistingFileError
+        If a file is there already and may not be replaced.
     GradCamError
-        If the explanation is not of this scan or the files cannot be written; the folder is then as it was.
+        If a format does not exist or does not fit, the scan's own files would be replaced, or the files cannot be
+        written; the folder is then as it was.
     """
-    folder = Path(folder)
-    check_folder(folder, volume)
-    targets = [folder / name for name in FILES]
-    with folder_for(folder), written_together(targets) as temporaries:
-        for write, temporary in zip(FILES.values(), temporaries, strict=True):
-            write(explanation, volume, temporary)
-    return targets
+    folder, manner = Path(folder), manner or Manner()
+    files = files_of(explanation, formats)
+    names = [file.name for file in files]
+    check_folder(folder, names, explanation.volumes)
+    existing = [name for name in names if (folder / name).exists()]
+    if existing and not overwrite:
+        raise ExistingFileError(folder, existing)
+    with gathered_in(folder) as meanwhile:
+        for file in files:
+            file.write(explanation, meanwhile / file.name, manner)
+    return [folder / name for name in names]
 
 
-def check_folder(folder: Path, volume: Volume | None = None) -> None:
+def check_folder(folder: Path, names: Sequence[str] = (), volumes: Sequence[Volume] = ()) -> None:
     """Say beforehand, without touching the disk, that :func:`save` could not write into a folder.
 
     Parameters
     ----------
     folder
         Where the files would go.
-    volume
-        The scan, whose own files are never replaced.
+    names
+        What they are called; by default as all that there are.
+    volumes
+        The scans, whose own files are never replaced.
 
     Raises
     ------
     GradCamError
-        If a file or folder is in the way, the folder may not be written, or a file of the scan would be replaced.
+        If a file or folder is in the way, the folder may not be written, or a file of a scan would be replaced.
     """
-    sources = {source.resolve() for source in volume.source} if volume else set()
-    for name in FILES:
+    sources = {source.resolve() for volume in volumes for source in volume.source}
+    for name in names or [file.name for files in FORMATS.values() for file in files]:
         refuse_unwritable(folder / name)
         if (folder / name).resolve() in sources:
             raise GradCamError(f"“{folder / name}” is the scan itself and would be replaced: choose another folder.")

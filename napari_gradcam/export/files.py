@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import shutil
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -78,6 +79,43 @@ def written_together(paths: Sequence[Path]) -> Iterator[list[Path]]:
         for temporary in temporaries:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def gathered_in(folder: Path) -> Iterator[Path]:
+    """Write several files of a folder together: all of them or none.
+
+    Parameters
+    ----------
+    folder
+        Where the files belong; made, with its parents, if it does not exist.
+
+    Yields
+    ------
+    Path
+        An empty folder inside of it to write the files into meanwhile. When the body ends without an error each of
+        them is put in its place, where a file of its name is replaced; else they are taken away, and so is what was
+        made of the folder.
+
+    Raises
+    ------
+    GradCamError
+        As :func:`written_whole`.
+    """
+    with folder_for(folder), _explained(folder / "any"):
+        meanwhile = folder / f".saving-{secrets.token_hex(4)}"
+        meanwhile.mkdir()
+        try:
+            yield meanwhile
+            complete = sorted(meanwhile.iterdir())
+            for path in complete:
+                _flush(path)
+            for path in complete:
+                refuse_unwritable(folder / path.name)
+            for path in complete:
+                os.replace(path, folder / path.name)
+        finally:
+            shutil.rmtree(meanwhile, ignore_errors=True)
 
 
 @contextmanager

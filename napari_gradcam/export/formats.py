@@ -1,0 +1,113 @@
+"""What an explanation can be saved as: each format with its files, their writers, and when they do not fit.
+
+A writer is called as ``write(explanation, path, manner)`` and its room is imported when it is: matplotlib, highdicom
+and jinja2 take seconds.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, NamedTuple
+
+from napari_gradcam.errors import GradCamError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from napari_gradcam.explanation import Explanation
+    from napari_gradcam.export.manner import Manner
+
+
+class File(NamedTuple):
+    """A file that an explanation is saved as.
+
+    Attributes
+    ----------
+    name
+        Its name in the folder.
+    home, writer
+        The module of this package, and the function there, that write it.
+    unfit
+        The function there that says in a sentence why it cannot be written of an explanation, "" where it can; "" if it
+        always can.
+    """
+
+    name: str
+    home: str
+    writer: str
+    unfit: str = ""
+
+    def write(self, explanation: Explanation, path: Path, manner: Manner) -> None:
+        """Write it."""
+        getattr(import_module(f"{__package__}.{self.home}"), self.writer)(explanation, path, manner)
+
+    def refused(self, explanation: Explanation) -> str:
+        """Say why it cannot be written of an explanation; "" where it can."""
+        if not self.unfit:
+            return ""
+        said: str = getattr(import_module(f"{__package__}.{self.home}"), self.unfit)(explanation)
+        return said
+
+
+FORMATS: Mapping[str, Sequence[File]] = {
+    "nifti": (File("heatmap.nii.gz", "nifti", "write_heatmap"),),
+    "coarse": (File("coarse.nii.gz", "nifti", "write_coarse", "coarse_unfit"),),
+    "bands": (File("bands.nii.gz", "nifti", "write_bands"),),
+    "picture": (File("overlay.png", "picture", "write_overlay"),),
+    "montage": (File("montage.png", "montage", "write_montage", "montage_unfit"),),
+    "animation": (File("scroll.gif", "scroll", "write_gif", "scroll_unfit"),),
+    "video": (File("scroll.mp4", "scroll", "write_mp4", "scroll_unfit"),),
+    "report": (File("report.html", "report", "write_report"),),
+    "tables": (
+        File("scores.json", "scores", "write_scores"),
+        File("scores.csv", "tables", "write_scores_table"),
+        File("hotspots.csv", "tables", "write_hot_spots"),
+        File("profile.csv", "tables", "write_profile"),
+    ),
+    "dicom": (
+        File("parametric_map.dcm", "dicom.parametric_map", "write_parametric_map", "unfit"),
+        File("segmentation.dcm", "dicom.segmentation", "write_segmentation", "unfit"),
+        File("secondary_capture.dcm", "dicom.capture", "write_capture", "unfit"),
+        File("structured_report.dcm", "dicom.structured_report", "write_structured_report", "unfit"),
+    ),
+    # The last one: it tells of the others.
+    "record": (File("explanation.json", "record", "write_record", "record_unfit"),),
+}
+"""What :func:`napari_gradcam.export.save` writes, by the name of the format, in the order in which it is written."""
+
+DEFAULT = ("nifti", "picture", "montage", "report", "tables", "record")
+"""What is saved where nobody chooses."""
+
+ALL = "all"
+"""Stands for every format that fits the explanation."""
+
+
+def files_of(explanation: Explanation, formats: Sequence[str] = DEFAULT) -> list[File]:
+    """List the files that an explanation is saved as.
+
+    Parameters
+    ----------
+    explanation
+        The explanation.
+    formats
+        Names of :data:`FORMATS`, or :data:`ALL`. Of a format that was named some file must fit; of the default ones
+        and of all, those that do not fit are left out.
+
+    Raises
+    ------
+    GradCamError
+        If there is no such format, or nothing of it can be written of this explanation; the sentence says why.
+    """
+    for name in formats:
+        if name not in FORMATS and name != ALL:
+            raise GradCamError(f"There is no format “{name}”; choose {', '.join(FORMATS)} or {ALL}.")
+    files = []
+    for name, ones in FORMATS.items():
+        if name not in formats and ALL not in formats:
+            continue
+        reasons = [one.refused(explanation) for one in ones]
+        files += [one for one, reason in zip(ones, reasons, strict=True) if not reason]
+        if all(reasons) and name in formats and tuple(formats) != DEFAULT:
+            raise GradCamError(reasons[0])
+    return files
