@@ -39,6 +39,7 @@ def explanation_of(volume: Volume, hottest: tuple[int, int, int] = (7, 9, 5), **
         "volume_name": volume.name,
         "classifier_name": "two classes",
         "notices": ("The scan is made by hand.",),
+        "volumes": (volume,),
     }
     return Explanation(**(fields | given))
 
