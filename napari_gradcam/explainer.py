@@ -18,8 +18,10 @@ from napari_gradcam.classifiers.channels import channels_of
 from napari_gradcam.classifiers.fit import fit_notices
 from napari_gradcam.explanation import Explanation, cell_size
 from napari_gradcam.inference import Request
+from napari_gradcam.origin import Watch, model_of, provenance
 from napari_gradcam.passes import Run
 from napari_gradcam.placing import fields_of
+from napari_gradcam.provenance import Asked
 from napari_gradcam.slicewise import Slicewise, check_plane
 from napari_gradcam.told import order_told, shortage_told, unable_told, windows_told
 from napari_gradcam.whole import Whole
@@ -128,20 +130,34 @@ def explain_steps(
     channels = channels_of(volume, classifier)
     way = _way(channels, classifier, plane)
     what = warm.input_of(channels, classifier, way.plane, request)
+    model, watch = model_of(classifier, what.network), Watch()
     kept = warm.find(classifier, what, request)
     if kept is None:
         warm.make_room(classifier)
     run = Run(way, classifier, request, kept, warm.let_go)
     if kept is None:
         reading = yield from run.read()
+        watch.stage("network")
         if run.keeps:
             warm.keep(classifier, channels, what, reading)
     reading = run.reading
     verdict = way.verdict(reading.probabilities, reading.logits)
     target_index = verdict.best if wanted is None else wanted
     mapped = yield from run.map(target_index)
+    watch.stage("map")
     yield run.placing()
-    return _explanation(channels, classifier, request, way, reading, mapped, verdict, target_index)
+    explanation = _explanation(channels, classifier, request, way, reading, mapped, verdict, target_index)
+    watch.stage("placing")
+    asked = Asked(
+        explanation.target if wanted is not None else None,
+        method,
+        tuple(request.layers) if request.layers else None,
+        plane,
+        signed,
+        smooth,
+        device,
+    )
+    return replace(explanation, provenance=provenance(model, asked, str(run.device), watch))
 
 
 def _way(channels: Channels, classifier: Classifier, plane: str | None) -> Whole | Slicewise:
@@ -214,6 +230,7 @@ def _explanation(
             signed=request.signed,
             completeness=completeness,
             notices=notices,
+            volumes=tuple({id(one): one for one in (volume, *channels.volumes)}.values()),
         )
     first, *others = answers.values()
     return replace(first, parts={one.layer: one for one in others}) if others else first

@@ -107,6 +107,11 @@ class Run:
         assert self._mapped is not None, "the scan is read first"
         return self._mapped
 
+    @property
+    def device(self) -> torch.device:
+        """Where the network runs, last of all."""
+        return self._network.place
+
     def read(self) -> Steps[Reading]:
         """Read every sample, and map the class that is asked for, if one is."""
         yield self.at(0, self._way.preparing)

@@ -9,10 +9,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-NOISE_SEED = 0
-"""What the noise of smooth maps is drawn with; nothing else in a run is left to chance."""
-
-
 @dataclass(frozen=True)
 class Model:
     """The classifier that was asked.
@@ -24,7 +20,8 @@ class Model:
     source
         The bundle's folder or zip, or the recipe; None of a network in memory.
     contents
-        SHA-256 of all files of the bundle, names included, as it was when it was first asked; "" of a network in memory.
+        SHA-256 of all files of the bundle, names included, as they were when it was first asked; "" of a network in
+        memory, and where they cannot be read any more.
     weights
         SHA-256 of the weights that ran (:func:`napari_gradcam.origin.weights_digest`).
     preprocessing
@@ -70,6 +67,8 @@ class Provenance:
         What was asked for.
     device
         Where the network ran, such as ``"cpu"`` or ``"cuda:0"``.
+    seed
+        What the noise of a smooth map was drawn with; None where nothing is left to chance.
     seconds
         How long reading the scan by the network and mapping took, ``{"network": …, "map": …, "placing": …}``; what was
         at hand from an earlier run is not among them.
@@ -80,5 +79,6 @@ class Provenance:
     model: Model
     asked: Asked
     device: str
+    seed: int | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 NOISE = 0.05
 """Standard deviation of the noise of a smooth map, as a share of the input's range."""
 
+NOISE_SEED = 0
+"""What that noise is drawn with; nothing else in a run is left to chance."""
+
 
 def class_activation_map(
     network: nn.Module,
@@ -144,7 +147,7 @@ def maps_of_steps(
 
 def noisy_copies(inputs: Tensor, count: int) -> Generator[Tensor, None, None]:
     """Give copies of inputs with noise, the same ones each time and without touching the caller's random numbers."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(NOISE_SEED)
     flat = inputs.flatten(1)
     spread = (flat.amax(dim=1) - flat.amin(dim=1))[(slice(None), *(None,) * (inputs.ndim - 1))]
     for _ in range(count):

@@ -7,6 +7,7 @@ Layout (MONAI Bundle specification): ``configs/metadata.json``, ``configs/infere
 from __future__ import annotations
 
 import atexit
+import hashlib
 import io
 import tempfile
 from contextlib import contextmanager
@@ -14,19 +15,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from monai.inferers import SimpleInferer, SlidingWindowInferer
 from monai.transforms import EnsureChannelFirst, EnsureChannelFirstd
 from torch import nn
 
 from napari_gradcam.classifiers.bounds import Bounded, TooLargeError
-from napari_gradcam.classifiers.classifier import Classifier, Wants, Windows
+from napari_gradcam.classifiers.classifier import Classifier, Wants
 from napari_gradcam.classifiers.config import Config
 from napari_gradcam.classifiers.files import BundleFiles
 from napari_gradcam.classifiers.metadata import Metadata, lines_of
-from napari_gradcam.classifiers.plan import Plan, findings, not_explained, plan
+from napari_gradcam.classifiers.plan import Plan, findings, plan
 from napari_gradcam.classifiers.preprocessing import compose
-from napari_gradcam.classifiers.refusing import RefusedError, said, shortened
+from napari_gradcam.classifiers.refusing import RefusedError, shortened
 from napari_gradcam.classifiers.scores import Head
+from napari_gradcam.classifiers.sliding import windows_of
 from napari_gradcam.classifiers.trust import Finding, Inspection, UntrustedError, is_trusted, remember
 from napari_gradcam.classifiers.trusted import TrustedConfig, scripts_of
 from napari_gradcam.classifiers.weights import UnsafeWeightsError, load_state, read_state
@@ -101,6 +102,34 @@ def inspect_bundle(path: str | PathLike[str]) -> Inspection:
         return Inspection("", (), False) if is_recipe(path) else inspect_files(BundleFiles(path))
 
 
+def contents_digest(path: str | PathLike[str]) -> str:
+    """Give the SHA-256 of all that a model on disk is made of, in hexadecimal; nothing is built.
+
+    Parameters
+    ----------
+    path
+        As for :func:`load_classifier`. Of a recipe, itself and the weights that it names.
+
+    Raises
+    ------
+    GradCamError
+        If it is no model, or a file of it cannot be read.
+    """
+    path = Path(path)
+    if not is_recipe(path):
+        return BundleFiles(path).digest()
+    from napari_gradcam.classifiers.recipe import read_recipe
+
+    whole = hashlib.sha256()
+    try:
+        for file in (path, read_recipe(path).weights):
+            with file.open("rb") as opened:
+                whole.update(hashlib.file_digest(opened, "sha256").digest())
+    except OSError as error:
+        raise GradCamError(f"{printable(error.filename or path.name)} cannot be read any more: put it back.") from error
+    return whole.hexdigest()
+
+
 def is_recipe(path: Path) -> bool:
     """Whether a path is a recipe's rather than a bundle's."""
     return path.is_file() and path.suffix.lower() in RECIPES
@@ -134,19 +163,20 @@ def inspect_files(files: BundleFiles) -> Inspection:
 
 def open_bundle(files: BundleFiles, trust: bool | str = False) -> Classifier:
     """Open a bundle safely, or let it run code if it is trusted."""
+    place = files.path
     inspected, weights = _inspect(files)
     if inspected.findings and _may_run(inspected, trust):
         # Somebody may write to its folder meanwhile, but not to the copy: what was hashed is what runs.
         files = files.copied(_private_folder())
         inspected, weights = _inspect(files)
     if not inspected.findings:
-        return _from_bundle(files, _safe_config(files), weights)
+        return _from_bundle(files, _safe_config(files), weights, place)
     if not _may_run(inspected, trust):
         raise UntrustedError(files.label, inspected.findings, inspected.digest)
     root = files.path
     with scripts_of(root):
         weights = weights or _state(files, _weights(files), trusted=True)
-        classifier = _from_bundle(files, TrustedConfig(files.mapping(_inference(files)), root), weights)
+        classifier = _from_bundle(files, TrustedConfig(files.mapping(_inference(files)), root), weights, place)
     remember(inspected.digest, files.label)
     return classifier
 
@@ -165,6 +195,8 @@ class Source(NamedTuple):
     weights: Mapping[str, Tensor]
     weights_label: str
     licence: str = ""
+    place: Path | None = None
+    """Where a person has it."""
 
 
 def assemble(source: Source) -> Classifier:
@@ -219,9 +251,10 @@ def _classifier(source: Source, what: Plan, network: nn.Module, notices: tuple[s
             rows_first=what.rows_first if metadata.rows_first is None else metadata.rows_first,
             size=metadata.size,
         ),
-        windows=_windows(source.config, what, spatial_dims, source.label),
+        windows=windows_of(source.config, what, spatial_dims, source.label),
         intended_use=metadata.intended_use,
         licence=source.licence or metadata.licence,
+        source=source.place,
     )
 
 
@@ -237,10 +270,10 @@ def _from_recipe(path: Path) -> Classifier:
     config = Config(recipe.inference)
     for found in findings(config, plan(config, path.name)):
         raise RefusedError(found.key, found.asks, found.reason)
-    return assemble(Source(path.name, config, Metadata(recipe.metadata), state, label))
+    return assemble(Source(path.name, config, Metadata(recipe.metadata), state, label, place=path))
 
 
-def _from_bundle(files: BundleFiles, config: Reader, weights: Mapping[str, Tensor]) -> Classifier:
+def _from_bundle(files: BundleFiles, config: Reader, weights: Mapping[str, Tensor], place: Path) -> Classifier:
     return assemble(
         Source(
             label=files.label,
@@ -249,6 +282,7 @@ def _from_bundle(files: BundleFiles, config: Reader, weights: Mapping[str, Tenso
             weights=weights,
             weights_label=_weights_label(files, _weights(files)),
             licence=_licence(files),
+            place=place,
         )
     )
 
@@ -336,50 +370,6 @@ def _preprocessing(config: Reader, what: Plan) -> Callable[[Any], Any]:
             if transform is not None and not isinstance(transform, EnsureChannelFirst | EnsureChannelFirstd):
                 transforms.append(transform)
     return compose(transforms, what.image_key)
-
-
-def _windows(config: Reader, what: Plan, dims: int, label: str) -> Windows | None:
-    """Read how the network slides over its input; None where it reads all of it at once.
-
-    Raises
-    ------
-    GradCamError
-        If the bundle runs it in another way, which has no map.
-    """
-    if what.inferer is None:
-        return None
-    with Bounded(_SPARE):
-        inferer = config.build_node(what.inferer.node, what.inferer.key)
-    if isinstance(inferer, SimpleInferer):
-        return None
-    if not isinstance(inferer, SlidingWindowInferer):
-        raise not_explained(label, what.inferer.name)
-
-    def along(value: Any) -> tuple[Any, ...]:
-        return tuple(value) if isinstance(value, list | tuple) else (value,) * dims
-
-    try:
-        roi = tuple(int(size) if size else 0 for size in along(inferer.roi_size))
-        overlap = tuple(float(share) for share in along(inferer.overlap))
-        sigma = inferer.sigma_scale if isinstance(inferer.sigma_scale, float | int) else inferer.sigma_scale[0]
-        numbers = float(sigma), float(inferer.cval), int(inferer.sw_batch_size)
-        if len(roi) != dims or len(overlap) != dims or not all(0 <= share < 1 for share in overlap):
-            raise ValueError
-    except (TypeError, ValueError, LookupError, OverflowError):
-        raise GradCamError(
-            f"The bundle {label} slides a window of {said(inferer.roi_size)} with an overlap of "
-            f"{said(inferer.overlap)} "
-            f"over an input of {dims} axes; give {dims} sizes, overlaps from 0 to below 1, and numbers for all else."
-        ) from None
-    return Windows(
-        roi=roi,
-        overlap=overlap,
-        mode="gaussian" if str(getattr(inferer.mode, "value", inferer.mode)) == "gaussian" else "constant",
-        sigma=numbers[0],
-        padding=str(getattr(inferer.padding_mode, "value", inferer.padding_mode)),
-        fill=numbers[1],
-        at_once=numbers[2],
-    )
 
 
 def _spatial_dims(network: nn.Module, label: str) -> int:

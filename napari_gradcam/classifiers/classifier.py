@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import InitVar, dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-import torch
 from nibabel.affines import voxel_sizes
 
 from napari_gradcam.cam import LayerInfo, on_scan, recommended, survey
@@ -15,10 +13,12 @@ from napari_gradcam.classifiers.channels import channels_of, misfit
 from napari_gradcam.classifiers.plain import chain_of, completed
 from napari_gradcam.classifiers.preprocessing import prepare_example, reads_rows_first, repeats_channels
 from napari_gradcam.classifiers.probing import input_channels
+from napari_gradcam.classifiers.weights import weights_digest
 from napari_gradcam.errors import GradCamError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from torch import nn
 
@@ -172,6 +172,8 @@ class Classifier:
         How it slides over its input; None where it reads all of it at once.
     intended_use, licence
         As the bundle gives them: a sentence, and the text of its LICENSE file or of its metadata.
+    source
+        Where it was read from: a bundle's folder or zip, or a recipe; None of a network in memory.
     rows_first
         Given, it is what ``wants.rows_first`` says.
     """
@@ -192,6 +194,7 @@ class Classifier:
     windows: Windows | None = None
     intended_use: str = ""
     licence: str = ""
+    source: Path | None = None
     rows_first: InitVar[bool | None] = None
 
     def __post_init__(self, rows_first: bool | None) -> None:
@@ -217,16 +220,8 @@ class Classifier:
 
     @cached_property
     def weights_digest(self) -> str:
-        """SHA-256 of the network's weights and buffers, hexadecimal: of names, types, shapes and values, by name."""
-        whole = hashlib.sha256()
-        for name, tensor in sorted(self.network.state_dict().items()):
-            if not isinstance(tensor, torch.Tensor):
-                continue
-            values = tensor.detach().cpu().contiguous().reshape(-1)
-            whole.update(f"{name} {values.dtype} {tuple(tensor.shape)}".encode())
-            if values.numel():
-                whole.update(values.view(torch.uint8).numpy().data)
-        return whole.hexdigest()
+        """SHA-256 of the network's weights; see :func:`napari_gradcam.classifiers.weights.weights_digest`."""
+        return weights_digest(self.network)
 
     def layers_for(self, shape: tuple[int, ...]) -> tuple[LayerInfo, ...]:
         """List the network's layers as :meth:`layers` does, for inputs of a shape ``(channel, *spatial)``."""

@@ -80,7 +80,7 @@ def compose(transforms: Sequence[Callable[..., Any]], image_key: str = "image") 
 
 def repeats_channels(preprocess: Callable[[MetaTensor], Any]) -> bool:
     """Whether a chain of transforms makes several channels of one by repeating it."""
-    return any(isinstance(step, RepeatChannel | RepeatChanneld) for step in _steps(preprocess))
+    return any(isinstance(step, RepeatChannel | RepeatChanneld) for step in steps_of(preprocess))
 
 
 def reads_rows_first(preprocess: Any) -> bool:
@@ -89,7 +89,7 @@ def reads_rows_first(preprocess: Any) -> bool:
     MONAI's ``LoadImage`` gives ``(channel, column, row)`` of a picture unless it is told not to reverse the axes. All
     else that reads pictures gives ``(channel, row, column)``: numpy, torchvision, readers of slides.
     """
-    for step in _steps(preprocess):
+    for step in steps_of(preprocess):
         loader = step._loader if isinstance(step, LoadImaged) else step
         if isinstance(loader, LoadImage):
             turns = (one.reverse_indexing for one in reversed(loader.readers) if hasattr(one, "reverse_indexing"))
@@ -97,7 +97,7 @@ def reads_rows_first(preprocess: Any) -> bool:
     return True
 
 
-def _steps(preprocess: Any) -> Sequence[Any]:
+def steps_of(preprocess: Any) -> Sequence[Any]:
     """List the steps of a preprocessing; a function is the only step."""
     chain = preprocess.transforms if isinstance(preprocess, Chain) else preprocess
     if isinstance(chain, list | tuple):

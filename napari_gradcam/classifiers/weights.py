@@ -7,6 +7,7 @@ kept, under names of their own.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import pickletools
@@ -315,3 +316,16 @@ def _too_many(label: str) -> GradCamError:
         f"The file of weights {label} holds more than {MOST_TENSORS:,} tensors, more than any classifier; save the "
         "network's state_dict() alone."
     )
+
+
+def weights_digest(network: nn.Module) -> str:
+    """SHA-256 of a network's weights and buffers, hexadecimal: of names, types, shapes and values, by name."""
+    whole = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        if not isinstance(tensor, torch.Tensor):
+            continue
+        values = tensor.detach().cpu().contiguous().reshape(-1)
+        whole.update(f"{name} {values.dtype} {tuple(tensor.shape)}".encode())
+        if values.numel():
+            whole.update(values.view(torch.uint8).numpy().data)
+    return whole.hexdigest()

@@ -153,11 +153,13 @@ class Scan:
             held = "one frame" if self.frames == 1 else f"{self.frames} frames"
             raise GradCamError(f"“{self.name}” holds {held}: there is no frame {number}.")
         volume = yield from self.reader(number - 1, resample=resample)
+        if self.problem is not None:
+            volume = replace(volume, resampled=True)
         if self.frames == 1:
             return volume
         holder = "series" if len(self.source) > 1 else "file"
         told = f"The {holder} holds {self.frames} frames one after another; this is frame {number}."
-        return replace(volume, notices=(told, *volume.notices))
+        return replace(volume, frame=number, notices=(told, *volume.notices))
 
 
 @dataclass(frozen=True, eq=False)

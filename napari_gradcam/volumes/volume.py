@@ -82,6 +82,10 @@ class Volume:
     instances
         DICOM Instance Number (0020,0013) of each slice, in the order of the third axis, None for one that has none;
         empty where slices have none of their own.
+    frame
+        Which volume or picture of its files it is, from 1, where they hold several one after another; else None.
+    resampled
+        Whether its slices were interpolated onto an even grid.
 
     Raises
     ------
@@ -101,6 +105,8 @@ class Volume:
     color: NDArray[np.uint8] | None = None
     unit: Unit = "mm"
     instances: tuple[int | None, ...] = ()
+    frame: int | None = None
+    resampled: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what is no volume; keep the affine as float64."""
