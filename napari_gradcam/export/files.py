@@ -19,6 +19,9 @@ from napari_gradcam.errors import GradCamError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+_MEANWHILE = ".saving-"
+"""What the folder is called that files lie in until all of them are complete."""
+
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -103,7 +106,7 @@ def gathered_in(folder: Path) -> Iterator[Path]:
         As :func:`written_whole`.
     """
     with folder_for(folder), _explained(folder / "any"):
-        meanwhile = folder / f".saving-{secrets.token_hex(4)}"
+        meanwhile = folder / f"{_MEANWHILE}{secrets.token_hex(4)}"
         meanwhile.mkdir()
         try:
             yield meanwhile
@@ -116,6 +119,11 @@ def gathered_in(folder: Path) -> Iterator[Path]:
                 os.replace(path, folder / path.name)
         finally:
             shutil.rmtree(meanwhile, ignore_errors=True)
+
+
+def final_folder(path: Path) -> Path:
+    """Give the folder that a file which is being written will lie in."""
+    return path.parent.parent if path.parent.name.startswith(_MEANWHILE) else path.parent
 
 
 @contextmanager

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from napari_gradcam.errors import GradCamError
 
 if TYPE_CHECKING:
     from napari_gradcam.coordinates import System
     from napari_gradcam.explanation import Explanation
+
+Style = Literal["filled", "contour lines", "bands"]
 
 LEAST = 1e-3
 """The share of the scale's top that heat must have to be called hot, where the threshold is lower: not nothing."""
@@ -31,6 +33,8 @@ class Manner:
         Raw value at the top of the scale; None scales each map by its own maximum.
     system
         The axes of positions in tables and reports.
+    style
+        How the viewer drew the map; files are painted filled.
     deidentified
         Leave out all that names the patient or could lead to them: names, numbers, dates, UIDs, folders.
 
@@ -45,6 +49,7 @@ class Manner:
     colormap: str = "inferno"
     top: float | None = None
     system: System = "RAS"
+    style: Style = "filled"
     deidentified: bool = False
 
     def __post_init__(self) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_gradcam.explanation import Explanation
+    from napari_gradcam.export.manner import Manner
 
 
 def scores_record(explanation: Explanation) -> dict[str, Any]:
@@ -57,7 +58,7 @@ def scores_record(explanation: Explanation) -> dict[str, Any]:
     }
 
 
-def write_scores(explanation: Explanation, path: Path) -> None:
+def write_scores(explanation: Explanation, path: Path, manner: Manner | None = None) -> None:
     """Write the numbers of an explanation as JSON in UTF-8, whole or not at all.
 
     Parameters
@@ -66,13 +67,18 @@ def write_scores(explanation: Explanation, path: Path) -> None:
         What :func:`napari_gradcam.explain` answered.
     path
         The file.
+    manner
+        De-identified, the scan's name is left out.
 
     Raises
     ------
     GradCamError
         If the file cannot be written.
     """
-    text = json.dumps(scores_record(explanation), indent=2, ensure_ascii=False, allow_nan=False)
+    told = scores_record(explanation)
+    if manner is not None and manner.deidentified:
+        told["volume"] = ""
+    text = json.dumps(told, indent=2, ensure_ascii=False, allow_nan=False)
     with written_whole(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8", newline="\n")
 

@@ -19,10 +19,6 @@ LAST_THRESHOLD = 0.95
 LEAST = 1e-3
 """The share of the scale's top that heat must have to be called hot, where the threshold is lower: not nothing."""
 
-BANDS = (0.4, 0.6, 0.8)
-"""Lower edges of the bands as shares of the scale's top."""
-
-
 class Style(Enum):
     """How the heat is drawn; the value is what a person reads."""
 

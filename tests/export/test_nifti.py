@@ -13,7 +13,7 @@ from nibabel.affines import apply_affine
 from scipy.spatial.transform import Rotation
 
 from napari_gradcam.errors import GradCamError
-from napari_gradcam.export import write_heatmap
+from napari_gradcam.export.nifti import write_heatmap
 
 if TYPE_CHECKING:
     from collections.abc import Callable
