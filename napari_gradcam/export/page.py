@@ -6,6 +6,7 @@ import textwrap
 from functools import cache
 from typing import TYPE_CHECKING
 
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
@@ -15,8 +16,11 @@ from napari_gradcam.export.painting import FONT, INK
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+    from typing import BinaryIO
 
     from matplotlib.axes import Axes
+    from matplotlib.text import Text
+    from numpy.typing import NDArray
 
 DPI = 100
 LINE_SPACING = 1.4
@@ -28,13 +32,13 @@ class Page:
     Parameters
     ----------
     width, height
-        In pixels.
+        In pixels; parts of a pixel are rounded up.
     """
 
     def __init__(self, width: float, height: float) -> None:
-        self.width, self.height = width, height
-        self.figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="black")
-        FigureCanvasAgg(self.figure)
+        self.width, self.height = float(np.ceil(width)), float(np.ceil(height))
+        self.figure = Figure(figsize=(self.width / DPI, self.height / DPI), dpi=DPI, facecolor="black")
+        self.canvas = FigureCanvasAgg(self.figure)
 
     def axes(self, left: float, top: float, width: float, height: float) -> Axes:
         """Add axes in a box given in pixels."""
@@ -43,15 +47,23 @@ class Page:
         return self.figure.add_axes(box, facecolor="black")
 
     def write(
-        self, left: float, top: float, lines: Sequence[str], size: float, *, bold: bool = False, align: str = "left"
-    ) -> None:
+        self,
+        left: float,
+        top: float,
+        lines: Sequence[str],
+        size: float,
+        *,
+        bold: bool = False,
+        align: str = "left",
+        color: str = INK,
+    ) -> list[Text]:
         """Write lines of text from a point on, in pixels; `size` in points."""
-        for number, line in enumerate(lines):
+        return [
             self.figure.text(
                 left / self.width,
                 1 - (top + number * line_height(size)) / self.height,
                 line,
-                color=INK,
+                color=color,
                 fontsize=size,
                 fontfamily=FONT,
                 fontweight=_weight(bold),
@@ -59,8 +71,15 @@ class Page:
                 va="top",
                 parse_math=False,  # a dollar sign in somebody's class name is a dollar sign
             )
+            for number, line in enumerate(lines)
+        ]
 
-    def save(self, path: Path, *, title: str, description: str) -> None:
+    def pixels(self) -> NDArray[np.uint8]:
+        """Give the page as it looks, ``(rows, columns, 3)``, red, green and blue."""
+        self.canvas.draw()
+        return np.asarray(self.canvas.buffer_rgba())[..., :3].copy()
+
+    def save(self, path: Path | BinaryIO, *, title: str, description: str) -> None:
         """Write the page as PNG; title and description go into its text chunks."""
         self.figure.savefig(
             path, format="png", dpi=DPI, facecolor="black", metadata={"Title": title, "Description": description}
@@ -91,10 +110,8 @@ def wrapped(text: str, width: float, size: float, *, bold: bool = False) -> list
     list of str
         At least one line.
     """
-    text = "".join(letter if _has_glyph(letter) else "\N{WHITE SQUARE}" for letter in " ".join(text.split()))
-    scratch = Figure(dpi=DPI)
-    FigureCanvasAgg(scratch)
-    ink = scratch.text(0, 0, text, fontsize=size, fontfamily=FONT, fontweight=_weight(bold), parse_math=False)
+    text = drawable(text)
+    ink = _scratch().text(0, 0, text, fontsize=size, fontfamily=FONT, fontweight=_weight(bold), parse_math=False)
 
     def fits(line: str) -> bool:
         ink.set_text(line)
@@ -108,6 +125,23 @@ def wrapped(text: str, width: float, size: float, *, bold: bool = False) -> list
         if columns == 1 or all(map(fits, lines)):
             return lines
         columns = max(1, int(columns * 0.97))
+
+
+def width_of(text: str, size: float, *, bold: bool = False) -> float:
+    """Measure a line of text of `size` points in pixels."""
+    ink = _scratch().text(0, 0, text, fontsize=size, fontfamily=FONT, fontweight=_weight(bold), parse_math=False)
+    return float(ink.get_window_extent().width)
+
+
+def drawable(text: str) -> str:
+    """Put a text on one line, with a square for each letter that the font does not know."""
+    return "".join(letter if _has_glyph(letter) else "\N{WHITE SQUARE}" for letter in " ".join(text.split()))
+
+
+def _scratch() -> Figure:
+    figure = Figure(dpi=DPI)
+    FigureCanvasAgg(figure)
+    return figure
 
 
 @cache

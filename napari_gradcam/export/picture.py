@@ -1,4 +1,4 @@
-"""The overlay picture: three planes through the hottest point, as a radiologist expects to see them."""
+"""The overlay picture: planes through the hottest point, or any one slice, as a radiologist expects to see them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import numpy as np
 
 from napari_gradcam import words
 from napari_gradcam.errors import GradCamError
+from napari_gradcam.export import card
 from napari_gradcam.export.files import written_whole
+from napari_gradcam.export.legend import GAP, Legend, scale_bar
 from napari_gradcam.export.page import Page, line_height, wrapped
-from napari_gradcam.export.painting import FONT, INK, HeatStyle, paint
-from napari_gradcam.export.tiles import Tile, tiles_through
+from napari_gradcam.export.painting import HeatStyle, paint
+from napari_gradcam.export.tiles import Stack, Tile, recaptioned, tiles_through
 from napari_gradcam.volumes.window import grey_limits
 
 if TYPE_CHECKING:
@@ -20,106 +22,214 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_gradcam.explanation import Explanation
+    from napari_gradcam.export.manner import Manner
     from napari_gradcam.volumes import Volume
+    from napari_gradcam.volumes.orientation import Plane
 
-WIDTH = 1500
-"""Of the picture in pixels; more where very narrow planes with their captions need it."""
+WIDTH, SLICE_WIDTH = 1500, 1100
+"""Of a picture of three planes, and of one slice, in pixels; more where narrow planes with their captions need it."""
 
 TALLEST = 1200
 """A plane is never higher than this, in pixels: a whole-body scan stays a picture, not a scroll."""
 
-MARGIN, GAP, LETTER_ROOM, CAPTION_ROOM, NARROWEST = 30.0, 16.0, 34.0, 26.0, 260.0
-"""Pixels around the page, between its parts, beside a plane, above it, and for the narrowest plane with its caption."""
-
-BAR_WIDTH, BAR_HEIGHT, BAR_ROOM = 420.0, 18.0, 50.0
-"""The colour bar in pixels, and what it takes with its numbers."""
+MARGIN, LETTER_ROOM, CAPTION_ROOM, NARROWEST = 30.0, 34.0, 26.0, 260.0
+"""Pixels around the page, beside a plane, above it, and for the narrowest plane with its caption."""
 
 TITLE, BODY, SMALL = 17.0, 12.0, 10.5
 """Sizes of text in points."""
 
 
-def overlay_page(explanation: Explanation, volume: Volume, *, threshold: float = 0.4, opacity: float = 0.5) -> Page:
+def overlay_page(explanation: Explanation, manner: Manner, *, bare: bool = False) -> Page:
     """Compose the overlay picture.
 
     Axial, coronal and sagittal plane through the hottest voxel, in mm-true proportions on one scale, the patient's
-    right at the picture's left. The scan is grey in the file's window; the heat is inferno at a constant opacity,
-    nothing below the threshold, on one scale from 0 to the volume's maximum. Where there is no positive evidence the
-    planes go through the middle, nothing is painted and the picture says so.
+    right at the picture's left. The scan is grey in the file's window, or in its own colours; the heat has a constant
+    opacity, nothing below the threshold, and one scale for the volume, from 0 to its maximum or to a fixed top; of a
+    signed map to both sides of 0. Where there is no evidence the planes go through the middle, nothing is painted and
+    the picture says so. The card is written on it.
 
     Parameters
     ----------
     explanation
         What :func:`napari_gradcam.explain` answered.
-    volume
-        The scan it was asked about.
-    threshold
-        Fraction of the maximum below which nothing is painted, above 0 and below 1.
-    opacity
-        Of the heat, above 0 and at most 1.
+    manner
+        How it is painted and told.
+    bare
+        Leave out what a page that shows the picture tells itself: title, card and notices.
 
     Returns
     -------
     Page
-        1500 pixels wide or wider; :meth:`Page.save` writes it.
+        1500 pixels wide or wider; :meth:`Page.save` writes it, :meth:`Page.pixels` gives it.
 
     Raises
     ------
     GradCamError
-        If the explanation is not of this scan, or threshold or opacity are out of range.
+        If the explanation has no scan, or is not of it.
     """
-    _check(explanation, volume, threshold, opacity)
-    style = None if explanation.is_empty else HeatStyle(explanation.peak.value, threshold, opacity)
-    point = explanation.peak.index if style else _middle(volume)
-    tiles = tiles_through(volume, explanation.heatmap, point, marked=style is not None)
-    row = _Row.of(tiles)
-    room = row.width - 2 * MARGIN
-
-    title = wrapped(_title(explanation), room, TITLE, bold=True)
-    facts = [line for text in _facts(explanation, volume) for line in wrapped(text, room, BODY)]
-    notices = [line for text in explanation.notices for line in wrapped(text, room, SMALL)]
-    facts_top = MARGIN + len(title) * line_height(TITLE)
-    row_top = facts_top + len(facts) * line_height(BODY) + GAP
-    foot_top = row_top + row.height + GAP
-    foot = _legend(explanation, style, room)
-    bar_top = foot_top + len(foot) * line_height(BODY)
-    notices_top = bar_top + BAR_ROOM + GAP
-    page = Page(row.width, notices_top + len(notices) * line_height(SMALL) + MARGIN)
-
-    page.write(MARGIN, MARGIN, title, TITLE, bold=True)
-    page.write(MARGIN, facts_top, facts, BODY)
-    row.paint(page, row_top, grey_limits(volume), style)
-    page.write(MARGIN, foot_top, foot, BODY)
-    if style:
-        _colour_bar(page, bar_top, style)
-    page.write(row.width - MARGIN, bar_top, [words.PURPOSE], BODY, bold=True, align="right")
-    page.write(MARGIN, notices_top, notices, SMALL)
-    return page
+    stack, style = Stack(explanation, manner), HeatStyle.of(explanation, manner)
+    tiles = tiles_through(stack, striking_point(explanation), marked=style is not None)
+    return _page(explanation, manner, tiles, style, WIDTH, bare)
 
 
-def write_overlay(
-    explanation: Explanation, volume: Volume, path: Path, *, threshold: float = 0.4, opacity: float = 0.5
-) -> None:
+def slice_page(explanation: Explanation, plane: Plane, index: int, manner: Manner, *, bare: bool = False) -> Page:
+    """Compose the picture of any one slice, alone and large; see :func:`overlay_page`.
+
+    Parameters
+    ----------
+    explanation
+        What :func:`napari_gradcam.explain` answered.
+    plane
+        The plane; a plain picture has the axial one alone.
+    index
+        Which slice, from 0, counted as the window's slider does: from the head, the front or the right on.
+    manner
+        How it is painted and told.
+    bare
+        See :func:`overlay_page`.
+
+    Raises
+    ------
+    GradCamError
+        If there is no such slice; as :func:`overlay_page` besides.
+    """
+    stack, style = Stack(explanation, manner), HeatStyle.of(explanation, manner)
+    if not 0 <= index < stack.count(plane):
+        raise GradCamError(
+            f"There is no {plane.value} slice {index + 1}: the scan has {stack.count(plane)}; choose 1 to "
+            f"{stack.count(plane)}."
+        )
+    tile = stack.tile(plane, index)
+    if stack.count(plane) > 1:
+        tile = recaptioned(tile, f"{tile.caption}, {stack.numbered(plane, index)}")
+    return _page(explanation, manner, [tile], style, SLICE_WIDTH, bare)
+
+
+def write_overlay(explanation: Explanation, path: Path, manner: Manner) -> None:
     """Write the overlay picture as PNG, whole or not at all; see :func:`overlay_page`.
 
     Parameters
     ----------
     explanation
         What :func:`napari_gradcam.explain` answered.
-    volume
-        The scan it was asked about.
     path
         The file; it is PNG whatever its suffix.
-    threshold, opacity
-        See :func:`overlay_page`.
+    manner
+        How it is painted and told.
 
     Raises
     ------
     GradCamError
         As :func:`overlay_page`, and if the file cannot be written.
     """
-    page = overlay_page(explanation, volume, threshold=threshold, opacity=opacity)
+    write_page(overlay_page(explanation, manner), explanation, path)
+
+
+def write_slice(explanation: Explanation, path: Path, manner: Manner, *, plane: Plane, index: int) -> None:
+    """Write the picture of one slice as PNG, whole or not at all; see :func:`slice_page`.
+
+    Raises
+    ------
+    GradCamError
+        As :func:`slice_page`, and if the file cannot be written.
+    """
+    write_page(slice_page(explanation, plane, index, manner), explanation, path)
+
+
+def write_page(page: Page, explanation: Explanation, path: Path) -> None:
+    """Write a page as PNG, whole or not at all, with what it is for in its text chunks."""
     with written_whole(path) as temporary:
-        page.save(temporary, title=_title(explanation), description=words.PURPOSE)
+        page.save(temporary, title=title(explanation), description=words.PURPOSE)
+
+
+def title(explanation: Explanation) -> str:
+    """Say the class and its score."""
+    own, against = explanation.target, explanation.against
+    score = words.probability(explanation.scores[own])
+    if not against:
+        return f"“{own}”: probability {score}"
+    return f"“{own}” ({score}) against “{against}” ({words.probability(explanation.scores[against])})"
+
+
+def facts(explanation: Explanation, manner: Manner) -> list[str]:
+    """Say what was explained, where it is hottest, and by what."""
+    said = [] if manner.deidentified else [f"Scan {explanation.volume_name or 'without a name'}"]
+    if not explanation.is_empty:
+        said.append(f"hottest point {words.hottest_point(explanation, explanation.volume)}")
+        said.append(f"raw maximum {words.number(explanation.peak.value)}")
+    whole = " · ".join(said)
+    return [*filter(None, [whole[:1].upper() + whole[1:]]), *card.card(explanation, manner)[:-1]]
+
+
+def striking_point(explanation: Explanation) -> tuple[int, int, int]:
+    """Give the voxel to look at: the hottest, of a map of evidence against alone its strongest, else the middle."""
+    if not explanation.is_empty:
+        return explanation.peak.index
+    if explanation.strongest > 0:
+        i, j, k = (int(n) for n in np.unravel_index(int(explanation.heatmap.argmin()), explanation.heatmap.shape))
+        return i, j, k
+    return _middle(explanation.volume)
+
+
+def _page(
+    explanation: Explanation, manner: Manner, tiles: Sequence[Tile], style: HeatStyle | None, width: float, bare: bool
+) -> Page:
+    """Put title, tiles and legend below one another."""
+    row = _Row.of(tiles, width)
+    frame = Frame(explanation, manner, style, row.width, row.height, bare=bare)
+    row.paint(frame.page, frame.top, grey_limits(explanation.volume), style, in_mm=explanation.unit == "mm")
+    frame.finish()
+    return frame.page
+
+
+class Frame:
+    """A page with title and card above its picture, and the legend below it.
+
+    Parameters
+    ----------
+    explanation, manner, style
+        What is shown, and how.
+    width, height
+        Of the page and of the picture, in pixels.
+    bare
+        Leave out title, card and notices.
+    sizes
+        Of title, body and small text, in points.
+
+    Attributes
+    ----------
+    page
+        The page.
+    top
+        Where the picture begins, in pixels.
+    """
+
+    def __init__(
+        self,
+        explanation: Explanation,
+        manner: Manner,
+        style: HeatStyle | None,
+        width: float,
+        height: float,
+        *,
+        bare: bool = False,
+        sizes: tuple[float, float, float] = (TITLE, BODY, SMALL),
+    ) -> None:
+        large, body, small = sizes
+        room = width - 2 * MARGIN
+        head = [] if bare else wrapped(title(explanation), room, large, bold=True)
+        told = [] if bare else [line for text in facts(explanation, manner) for line in wrapped(text, room, body)]
+        self._legend = Legend(explanation, manner, style, room, body=body, small=small, notices=not bare)
+        facts_top = MARGIN + len(head) * line_height(large)
+        self.top = facts_top + len(told) * line_height(body) + (0 if bare else GAP)
+        self._foot_top = self.top + height + GAP
+        self.page = Page(width, self._foot_top + self._legend.height + MARGIN)
+        self.page.write(MARGIN, MARGIN, head, large, bold=True)
+        self.page.write(MARGIN, facts_top, told, body)
+
+    def finish(self) -> None:
+        """Draw the legend, after the picture."""
+        self._legend.draw(self.page, MARGIN, self._foot_top)
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,23 +242,32 @@ class _Row:
     height: float
 
     @classmethod
-    def of(cls, tiles: Sequence[Tile]) -> _Row:
+    def of(cls, tiles: Sequence[Tile], width: float) -> _Row:
         """Scale the tiles to the page's width, unless one would become too tall."""
         widths, heights = zip(*(tile.size_mm for tile in tiles), strict=True)
-        room = WIDTH - 2 * MARGIN - 2 * LETTER_ROOM * len(tiles)
+        room = width - 2 * MARGIN - 2 * LETTER_ROOM * len(tiles)
         scale = min(room / sum(widths), TALLEST / max(heights))
-        width = sum(_slot(tile, scale) for tile in tiles) + 2 * MARGIN
-        return cls(tiles, scale, max(float(WIDTH), width), max(heights) * scale + CAPTION_ROOM + 2 * LETTER_ROOM)
+        taken = sum(_slot(tile, scale) for tile in tiles) + 2 * MARGIN
+        return cls(tiles, scale, max(float(width), taken), max(heights) * scale + CAPTION_ROOM + 2 * LETTER_ROOM)
 
-    def paint(self, page: Page, top: float, grey: tuple[float, float], style: HeatStyle | None) -> None:
-        """Paint the tiles with their captions, centred on the page and on one another."""
-        left = (self.width - sum(_slot(tile, self.scale) for tile in self.tiles)) / 2
+    def paint(self, page: Page, top: float, grey: tuple[float, float], style: HeatStyle | None, in_mm: bool) -> None:
+        """Paint the tiles with their captions, centred on the page and on one another, and the scale under the first.
+
+        The axes of the tiles are the page's first ones.
+        """
+        left = first = (self.width - sum(_slot(tile, self.scale) for tile in self.tiles)) / 2
         for tile in self.tiles:
             slot, (width, height) = _slot(tile, self.scale), (mm * self.scale for mm in tile.size_mm)
-            page.write(left + slot / 2, top, [tile.caption], BODY, bold=True, align="center")
+            page.write(left + slot / 2, top, wrapped(tile.caption, slot, BODY, bold=True)[:1], BODY, bold=True, align="center")
             middle = top + CAPTION_ROOM + (self.height - CAPTION_ROOM) / 2
             paint(page.axes(left + (slot - width) / 2, middle - height / 2, width, height), tile, grey, style)
             left += slot
+        if in_mm:
+            slot, (width, height) = _slot(self.tiles[0], self.scale), (mm * self.scale for mm in self.tiles[0].size_mm)
+            middle = top + CAPTION_ROOM + (self.height - CAPTION_ROOM) / 2
+            start = min(first + (slot - width) / 2, first + LETTER_ROOM)
+            room = first + slot / 2 - start - 24
+            scale_bar(page, start, middle + height / 2 + LETTER_ROOM / 2, room, self.scale, BODY)
 
 
 def _slot(tile: Tile, scale: float) -> float:
@@ -156,69 +275,6 @@ def _slot(tile: Tile, scale: float) -> float:
     return max(tile.size_mm[0] * scale + 2 * LETTER_ROOM, NARROWEST)
 
 
-def _colour_bar(page: Page, top: float, style: HeatStyle) -> None:
-    """Draw the one scale of the volume: empty below the threshold, as the tiles are, with its raw values."""
-    axes = page.axes(MARGIN + 2, top, BAR_WIDTH, BAR_HEIGHT)
-    steps = np.linspace(0, style.maximum, 512)[None, :]
-    axes.imshow(
-        np.ma.masked_less(steps, style.lowest),
-        cmap=style.colormap,
-        vmin=0,
-        vmax=style.maximum,
-        extent=(0, style.maximum, 0, 1),
-        aspect="auto",
-    )
-    axes.set_yticks([])
-    ticks = {
-        0.0: "0",
-        style.lowest: words.number(style.lowest),
-        style.maximum: words.number(style.maximum),
-    }
-    axes.set_xticks(list(ticks), list(ticks.values()), fontfamily=FONT, fontsize=SMALL, color=INK, parse_math=False)
-    axes.tick_params(color=INK)
-    for spine in axes.spines.values():
-        spine.set_color(INK)
-
-
-def _title(explanation: Explanation) -> str:
-    score = explanation.scores[explanation.target]
-    return f"“{explanation.target}”: probability {words.probability(score)}"
-
-
-def _facts(explanation: Explanation, volume: Volume) -> list[str]:
-    peak = explanation.peak
-    layer = f"{words.method(explanation)}, layer {explanation.layer}, cells of {words.cell(explanation)}"
-    hottest = f"hottest point {words.hottest_point(explanation, volume)}, raw maximum {words.number(peak.value)}"
-    scan, classifier = (name or "without a name" for name in (explanation.volume_name, explanation.classifier_name))
-    return [
-        f"Scan {scan}, classifier {classifier}",
-        layer if explanation.is_empty else f"{layer}, {hottest}",
-    ]
-
-
-def _legend(explanation: Explanation, style: HeatStyle | None, room: float) -> list[str]:
-    """Say what the colours mean."""
-    if style is None:
-        return wrapped("No positive evidence for this class: nothing is painted.", room, BODY)
-    text = (
-        f"{words.method(explanation)} for “{explanation.target}” (raw, {words.unit(explanation)}), "
-        f"painted from {style.threshold:.0%} of the maximum on"
-    )
-    return wrapped(text, room, BODY)
-
-
 def _middle(volume: Volume) -> tuple[int, int, int]:
     i, j, k = (n // 2 for n in volume.shape)
     return i, j, k
-
-
-def _check(explanation: Explanation, volume: Volume, threshold: float, opacity: float) -> None:
-    """Refuse what would paint a map in a wrong place, or nothing at all."""
-    if explanation.heatmap.shape != volume.shape or not np.allclose(explanation.affine, volume.affine, atol=1e-3):
-        raise GradCamError(
-            f"The heat map is not on the grid of “{volume.name}”: give the scan that was explained, not another one."
-        )
-    if not 0 < threshold < 1:
-        raise GradCamError(f"The threshold {threshold} is no fraction of the maximum: give one above 0 and below 1.")
-    if not 0 < opacity <= 1:
-        raise GradCamError(f"The opacity {opacity} is out of range: give one above 0 and at most 1.")
