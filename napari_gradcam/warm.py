@@ -89,6 +89,12 @@ def find(classifier: Classifier, what: Input, request: Request) -> Reading | Non
     return kept.reading
 
 
+def at_hand(classifier: Classifier) -> bool:
+    """Whether what a classifier read last is kept, so that another class of it takes no pass unless it was changed."""
+    kept = _kept.get(classifier)
+    return kept is not None and kept.reading.at_hand
+
+
 def keep(classifier: Classifier, channels: Channels, what: Input, reading: Reading) -> None:
     """Keep what a classifier read, in the place of what is kept of it, for as long as all its volumes live."""
     owner = weakref.ref(classifier)

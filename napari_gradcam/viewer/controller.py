@@ -10,9 +10,10 @@ from napari.layers import Image, Layer
 
 from napari_gradcam.errors import GradCamError
 from napari_gradcam.explanation import METHODS
-from napari_gradcam.viewer import choices, keys, steps
+from napari_gradcam.viewer import choices, inputs, keys, steps
+from napari_gradcam.viewer.ahead import Ahead
 from napari_gradcam.viewer.board import Board
-from napari_gradcam.viewer.channel_layers import in_colours, is_channel_of, may_be_channel, read_channel
+from napari_gradcam.viewer.channel_layers import may_be_channel
 from napari_gradcam.viewer.contract import (
     Canvases,
     Choice,
@@ -25,7 +26,7 @@ from napari_gradcam.viewer.contract import (
     at_once,
 )
 from napari_gradcam.viewer.kept import DEFAULT, Kept, Made, Request
-from napari_gradcam.viewer.layers import is_overlay, is_scan_of, may_be_scan, read_layer
+from napari_gradcam.viewer.layers import is_overlay, may_be_scan
 from napari_gradcam.viewer.loading import Ask, Loading
 from napari_gradcam.viewer.models import Models
 from napari_gradcam.viewer.opening import Cancelled, open_scans
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
 
 NO_SCAN = "Open a scan first: drop a NIfTI file or a DICOM folder on the window, or File > Open Sample > Grad-CAM."
 NO_MODEL = "Choose a model first: a MONAI bundle as a folder or a zip file, or a recipe."
-NO_CHANNEL = "No layer is chosen for “{}”, which the model reads beside the scan: choose one below the scan."
 CHANGED = "Layer “{}” was changed while it was explained: explain it again."
 
 
@@ -60,6 +60,8 @@ class Work:
     explain: Callable[..., Steps] = steps.explain_steps
     devices: Callable[[], Sequence[str]] = steps.devices
     """Names the devices there are, once a model is loaded and torch with it."""
+    at_hand: Callable[[Classifier, str], bool] = steps.at_hand
+    """Tells whether another class of the last scan costs no pass of the network."""
 
 
 class Controller:
@@ -83,6 +85,8 @@ class Controller:
         Further canvases beside the viewer's own; by default none.
     later
         When what takes long to count is counted; by default at once.
+    ahead
+        When the other classes are explained before anyone asks; by default never.
     """
 
     def __init__(
@@ -95,6 +99,7 @@ class Controller:
         preferences: Preferences | None = None,
         canvases: Canvases | None = None,
         later: Later = at_once,
+        ahead: Later | None = None,
     ) -> None:
         self._viewer, self._dock, self._jobs, self._work = viewer, dock, jobs, work or Work()
         preferences = preferences or Preferences()
@@ -102,6 +107,7 @@ class Controller:
         for path in models_in(preferences.models) if preferences.models is not None else ():
             self._models.add(path)
         self._loading = Loading(self._models, self._runs, dock, ask)
+        self._ahead = Ahead(self._runs, self._kept, self._work.explain, self._work.at_hand, self._is_still, ahead)
         self._board = Board(dock, self._models, self._kept)
         self._overlays: dict[str, HeatMapOverlay] = {}
         self._look = preferences.look
@@ -152,11 +158,12 @@ class Controller:
             (layers.events.inserted, self._on_inserted),
             (layers.events.removed, self._on_layers),
             (layers.events.reordered, self._on_layers),
-            *((layer.events.name, self._on_layers) for layer in layers),
+            *((layer.events.name, self._on_layers) for layer in layers if not is_overlay(layer)),
         ]
 
     def close(self) -> None:
         """Stop the work and let go of dock and viewer; late answers go nowhere."""
+        self._ahead.close()
         self._jobs.drop()  # and nothing more: the dock may be gone
         self._room.close()
         self._keys.close()
@@ -173,7 +180,11 @@ class Controller:
     def _explain(self, request: Request) -> None:
         try:
             classifier = self._models.get(request.model)
-            request = self._with_channels(request, classifier)
+            if request.scan not in self._scans():
+                raise GradCamError(NO_SCAN)
+            if not request.model:
+                raise GradCamError(NO_MODEL)
+            request = inputs.with_channels(request, classifier, self._layers())
             volumes = self._read(request)
         except GradCamError as error:
             self._dock.say(str(error), Tone.ERROR)
@@ -186,31 +197,14 @@ class Controller:
             then = partial(self._on_loaded, request.model, partial(self._explain, request))
             self._loading.start(request.model, then, request.inputs)
         else:
-            asked = (request.target or None, request.method, request.layer or None, request.plane or None)
-            work = partial(self._work.explain, classifier, volumes, *asked, request.device, request.against)
+            work = partial(self._work.explain, classifier, volumes, *request.asked)
             self._runs.start(work, partial(self._on_explained, request, volumes), request.inputs)
-
-    def _with_channels(self, request: Request, classifier: Classifier | None) -> Request:
-        """Check that there is a layer for all that the model reads; what it reads is known once it is loaded."""
-        scan, layers = self._scans().get(request.scan), self._layers()
-        if scan is None or not request.model:
-            raise GradCamError(NO_SCAN if scan is None else NO_MODEL)
-        labels = choices.further_channels(classifier, in_colours(scan))
-        others = (*request.others, *(DEFAULT for _ in labels))[: len(labels)]
-        for label, key in zip(labels, others, strict=True):
-            if key not in layers:
-                raise GradCamError(NO_CHANNEL.format(label))
-        return request._replace(others=others)
 
     def _read(self, request: Request) -> tuple[Volume, ...]:
         """Give the scans of the layers; what was explained of others that they no longer hold is forgotten."""
-        layers = self._layers()
-        volume = read_layer(layers[request.scan])
-        now = {request.scan: volume}
-        for key in request.others:
-            now[key] = read_channel(layers[key], layers[request.scan], volume)
-        self._kept.check(request.scan, now)
-        self._show_result()
+        now = inputs.read(request, self._layers())
+        if self._kept.check(request.scan, now):
+            self._show_result()
         return tuple(now[key] for key in request.inputs)
 
     # What the person did in the dock
@@ -293,7 +287,8 @@ class Controller:
 
     def _on_inserted(self, event: Any) -> None:
         layer = event.value
-        layer.events.name.connect(self._on_layers)
+        if not is_overlay(layer):
+            layer.events.name.connect(self._on_layers)
         if isinstance(layer, Image) and not is_overlay(layer) and may_be_scan(layer):
             self._wanted = self._wanted._replace(scan=_key(layer))
         self._on_layers()
@@ -331,7 +326,7 @@ class Controller:
         layers = self._layers()
         if not all(key in layers for key in request.inputs):
             return
-        changed = self._changed(request, volumes)
+        changed = inputs.changed(request, volumes, layers)
         if changed is not None:
             self._dock.say(CHANGED.format(changed.name), Tone.ERROR)
             return
@@ -339,14 +334,11 @@ class Controller:
         self._kept.add(made)
         self._show(made)
 
-    def _changed(self, request: Request, volumes: tuple[Volume, ...]) -> Layer | None:
-        """Find a layer that no longer holds what was read of it."""
-        layers, volume = self._layers(), volumes[0]
-        scan = layers[request.scan]
-        if not is_scan_of(scan, volume):
-            return scan
-        others = zip((layers[key] for key in request.others), volumes[1:], strict=True)
-        return next((layer for layer, read in others if not is_channel_of(layer, scan, volume, read)), None)
+    def _is_still(self, request: Request, volumes: tuple[Volume, ...]) -> bool:
+        """Whether a request is of the scan and the model that are picked, and of what the layers hold."""
+        layers, picked = self._layers(), self._wanted
+        there = (request.scan, request.model) == (picked.scan, picked.model) and layers.keys() >= set(request.inputs)
+        return there and inputs.changed(request, volumes, layers) is None
 
     # What the dock shows
 
@@ -359,6 +351,7 @@ class Controller:
         if first and not explanation.is_empty:
             go_to(self._viewer, scan, explanation.peak.index)
         self._show_result()
+        self._ahead.after(made, self._models.get(made.request.model))
 
     def _show_model(self) -> None:
         """Show what is to be chosen of the model, loading it first where it is not loaded yet."""

@@ -67,7 +67,7 @@ class OrientationLetters:
         self._watch(event.value)
 
     def _watch(self, layer: Layer) -> None:
-        for name in _TELLING if isinstance(layer, Image) else ():
+        for name in _TELLING if isinstance(layer, Image) and not is_overlay(layer) else ():
             getattr(layer.events, name).connect(self.update)
 
     def update(self, event: Any = None) -> None:

@@ -102,8 +102,12 @@ class HeatMapOverlay:
         limits = look.limits(explanation)
         # Room for the slider on both sides, and the limits always inside of it.
         lowest = -max(limits[1], explanation.strongest) if explanation.signed else 0.0
-        heat.contrast_limits_range = (lowest, max(limits[1], explanation.strongest))
-        heat.contrast_limits = limits
+        whole = (lowest, max(limits[1], explanation.strongest))
+        # Each time that they change napari draws its colour bar anew; to set the range changes them too.
+        if (heat.contrast_limits, heat.contrast_limits_range) != (list(limits), list(whole)):
+            with heat.events.contrast_limits.blocker():
+                heat.contrast_limits_range = whole
+            heat.contrast_limits = limits
         heat.opacity = look.opacity
         if explanation.signed or plain_name(heat.colormap) != look.colormap:
             heat.colormap = colours_of(explanation, look)

@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 UNIT = "heat_unit"
 """The key of the text below the colour bar among the canvas's overlays."""
 
+DIGITS = "heat_digits"
+"""The key of what is never seen among them: napari makes each sign of its texts when it is first drawn, in 10 to 20 ms,
+and the colour bar of another class has other digits."""
+
 NOT_HOTTER = "No further slice of this plane has heat above the threshold."
 SAVED = "{} hot spots were saved in “{}”."
 OWN_WINDOW = "as you set it"
@@ -121,6 +125,8 @@ class Room:
         overlays.scale_bar.visible = in_mm
         if UNIT not in overlays:
             overlays[UNIT] = TextOverlay(position="top_right", font_size=8)
+            overlays[DIGITS] = TextOverlay(text="0123456789.e-", color=(0, 0, 0, 0), font_size=8)
+        overlays[DIGITS].visible = made is None  # drawn by the time that there is a map
         with_colours = made is not None and made.explanation.strongest > 0 and not seen.look.in_bands
         overlays[UNIT].visible = with_colours
         overlays[UNIT].text = words.unit(made.explanation) if made is not None else ""

@@ -37,6 +37,8 @@ class Runs:
     ----------
     inputs
         Keys of the layers that an explanation is being made of; empty where none is.
+    busy
+        Whether anything is going on that a person knows of.
     begun
         Whether anything was run yet.
     """
@@ -46,7 +48,7 @@ class Runs:
         self._gone = False
         self._began = 0.0
         self.inputs: tuple[str, ...] = ()
-        self.begun = False
+        self.busy = self.begun = False
 
     def start(
         self,
@@ -68,12 +70,18 @@ class Runs:
         failed
             Takes its exception; by default that is told.
         """
-        self.inputs, self._gone, self.begun = inputs, False, True
+        self.inputs, self._gone, self.busy, self.begun = inputs, False, True, True
         self._dock.say("")
         self._began = time.monotonic()
         show = partial(self._show, explaining=bool(inputs))
         show(Progress(0, 0, "Starting"))
         self._jobs.start(Job(work, show, partial(self._on_done, done), failed or self.failed, self._on_stopped))
+
+    def aside(self, work: Callable[[], Steps], done: Callable[[Any], None], inputs: tuple[str, ...]) -> None:
+        """Do what nobody waits for, without a word, if nothing is going on; whatever is started takes its place."""
+        if not self.busy:
+            self.inputs = inputs
+            self._jobs.start(Job(work, _silent, done, _silent, lambda: None))
 
     def _show(self, progress: Progress, *, explaining: bool) -> None:
         passed = time.monotonic() - self._began
@@ -83,6 +91,8 @@ class Runs:
 
     def cancel(self) -> None:
         """Stop at the next pause, as the person asked."""
+        if not self.busy:
+            return
         self._dock.say("Stopping after this step…")
         self._jobs.cancel()
 
@@ -99,7 +109,7 @@ class Runs:
 
     def stopped(self) -> None:
         """Show that nothing is going on."""
-        self.inputs = ()
+        self.inputs, self.busy = (), False
         self._dock.set_progress(None)
         self._dock.say("")
 
@@ -123,3 +133,7 @@ class Runs:
     def _on_stopped(self) -> None:
         self.stopped()
         self._dock.say("Cancelled: the scan was closed." if self._gone else "Cancelled.")
+
+
+def _silent(_: object) -> None:
+    """Tell nobody: what goes wrong is told once a person asks for it."""

@@ -65,18 +65,11 @@ def explain_steps(
         The class that the target is set against: both are mapped, with their signs where the method has one.
     """
     from napari_gradcam import explainer
-    from napari_gradcam.cam import METHODS
-    from napari_gradcam.contrast import opposed
 
     given = volumes[0] if len(volumes) == 1 else list(volumes)
-    signed = bool(against) and METHODS[method].signed
-
-    def mapped(one: str | None) -> Generator[Progress, None, Explanation]:
-        return explainer.explain_steps(given, classifier, one, method, layer, plane=plane, signed=signed, device=device)
-
-    explanation: Explanation = yield from mapped(target)
-    if against:
-        explanation = opposed(explanation, (yield from mapped(against)))
+    explanation: Explanation = yield from explainer.explain_steps(
+        given, classifier, target, method, layer, against=against or None, plane=plane, device=device
+    )
     _ = explanation.peak, explanation.strongest
     return explanation
 
@@ -86,6 +79,14 @@ def devices() -> list[str]:
     from napari_gradcam.cam import running
 
     return running.devices()
+
+
+def at_hand(classifier: Classifier, method: str) -> bool:
+    """Whether another class of the scan that a classifier read last costs no pass of the network."""
+    from napari_gradcam import warm
+    from napari_gradcam.cam import METHODS
+
+    return METHODS[method].needs == "gradients" and warm.at_hand(classifier)
 
 
 def code_asked(error: Exception, path: str) -> CodeAsked | None:

@@ -29,14 +29,18 @@ COUNT_AFTER_MS = 60
 """So long after the last change of a map its findings are counted: while a slider is dragged they need not be."""
 
 
-class Afterwards(QTimer):
-    """Does the last of what it is given, when nothing more came for a moment; see :data:`COUNT_AFTER_MS`."""
+AHEAD_AFTER_MS = 250
+"""So long after a map was shown the other classes are explained: it is on the screen by then, and its findings too."""
 
-    def __init__(self, parent: QWidget) -> None:
+
+class Afterwards(QTimer):
+    """Does the last of what it is given, when nothing more came for a moment."""
+
+    def __init__(self, parent: QWidget, after_ms: int) -> None:
         super().__init__(parent)
         self._act: Callable[[], None] = lambda: None
         self.setSingleShot(True)
-        self.setInterval(COUNT_AFTER_MS)
+        self.setInterval(after_ms)
         self.timeout.connect(lambda: self._act())
 
     def __call__(self, act: Callable[[], None]) -> None:
@@ -67,7 +71,8 @@ class GradCamWidget(Dock):
             ask=partial(trusting.ask, self),
             preferences=read_preferences(),
             canvases=QtCanvases(viewer, self),
-            later=Afterwards(self),
+            later=Afterwards(self, COUNT_AFTER_MS),
+            ahead=Afterwards(self, AHEAD_AFTER_MS),
         )
         self._take_on_theme(viewer)
         self.destroyed.connect(partial(Controller.close, self.controller))

@@ -16,7 +16,8 @@ from napari_gradcam.errors import GradCamError
 from napari_gradcam.progress import Progress
 from napari_gradcam.viewer import kept, models
 from napari_gradcam.viewer.contract import Choice, CodeAsked, Tone
-from napari_gradcam.viewer.controller import NO_CHANNEL, NO_MODEL, NO_SCAN, Controller, Work
+from napari_gradcam.viewer.controller import NO_MODEL, NO_SCAN, Controller, Work
+from napari_gradcam.viewer.inputs import NO_CHANNEL
 from napari_gradcam.viewer.loading import NOT_OPENED
 from napari_gradcam.viewer.look import Look
 from napari_gradcam.volumes.orientation import Plane
