@@ -16,6 +16,7 @@ from napari_gradcam.cam.engine import check_method, drained, layers_named
 from napari_gradcam.cam.running import device_called
 from napari_gradcam.classifiers.channels import channels_of
 from napari_gradcam.classifiers.fit import fit_notices
+from napari_gradcam.contrast import opposed
 from napari_gradcam.explanation import Explanation, cell_size
 from napari_gradcam.inference import Request
 from napari_gradcam.origin import Watch, model_of, provenance
@@ -46,6 +47,7 @@ def explain(
     method: str = "gradcam",
     layer: str | Sequence[str] | None = None,
     *,
+    against: str | int | None = None,
     plane: str | None = None,
     signed: bool = False,
     smooth: int = 0,
@@ -69,6 +71,9 @@ def explain(
     layer
         Name of the target layer; None is the one recommended for this scan's input. Several names fuse their maps on
         one scale (:func:`napari_gradcam.cam.results.fused`) and keep each in ``explanation.parts``.
+    against
+        A class that the target is set against: the map shows what speaks for the one rather than for the other, with
+        its sign (:func:`napari_gradcam.contrast.opposed`).
     plane
         Which slices a 2D classifier reads, ``"axial"``, ``"coronal"`` or ``"sagittal"``; None is its own plane.
     signed
@@ -96,7 +101,16 @@ def explain(
     another class, sign or method by gradients at the same layers takes no pass of the network.
     """
     steps = explain_steps(
-        volume, classifier, target, method, layer, plane=plane, signed=signed, smooth=smooth, device=device
+        volume,
+        classifier,
+        target,
+        method,
+        layer,
+        against=against,
+        plane=plane,
+        signed=signed,
+        smooth=smooth,
+        device=device,
     )
     explanation: Explanation = drained(steps)
     return explanation
@@ -109,6 +123,7 @@ def explain_steps(
     method: str = "gradcam",
     layer: str | Sequence[str] | None = None,
     *,
+    against: str | int | None = None,
     plane: str | None = None,
     signed: bool = False,
     smooth: int = 0,
@@ -121,12 +136,35 @@ def explain_steps(
     Progress
         Before each stage; one forward pass cannot be interrupted.
     """
-    wanted = None if target is None else classifier.class_index(target)
-    layers = None if layer is None else layers_named(layer)
+    other = None if against is None else classifier.class_names[classifier.class_index(against)]
+    asked = Asked(
+        None if target is None else classifier.class_names[classifier.class_index(target)],
+        method,
+        None if layer is None else tuple(layers_named(layer)),
+        plane,
+        other,
+        signed,
+        smooth,
+        device,
+    )
+    if other is None:
+        return (yield from _one_class(volume, classifier, asked))
+    both = replace(asked, signed=check_method(method, signed).signed)
+    first = yield from _one_class(volume, classifier, both)
+    second = yield from _one_class(volume, classifier, replace(both, target=other))
+    assert first.provenance is not None
+    return replace(opposed(first, second), provenance=replace(first.provenance, asked=asked))
+
+
+def _one_class(volume: Given, classifier: Classifier, asked: Asked) -> Steps[Explanation]:
+    """Map what speaks for one class."""
+    method, plane, signed = asked.method, asked.plane, asked.signed
+    layers = None if asked.layers is None else list(asked.layers)
+    wanted = None if asked.target is None else classifier.class_index(asked.target)
     if not check_method(method, signed).of_layer:
         layers = []
     check_plane(plane, classifier)
-    request = Request(wanted, method, layers, signed, smooth, device_called(device))
+    request = Request(wanted, method, layers, signed, asked.smooth, device_called(asked.device))
     channels = channels_of(volume, classifier)
     way = _way(channels, classifier, plane)
     what = warm.input_of(channels, classifier, way.plane, request)
@@ -148,15 +186,6 @@ def explain_steps(
     yield run.placing()
     explanation = _explanation(channels, classifier, request, way, reading, mapped, verdict, target_index)
     watch.stage("placing")
-    asked = Asked(
-        explanation.target if wanted is not None else None,
-        method,
-        tuple(request.layers) if request.layers else None,
-        plane,
-        signed,
-        smooth,
-        device,
-    )
     return replace(explanation, provenance=provenance(model, asked, str(run.device), watch))
 
 

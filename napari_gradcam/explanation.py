@@ -14,9 +14,11 @@ from napari_gradcam.errors import GradCamError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from napari_gradcam.export.manner import Manner
     from napari_gradcam.provenance import Provenance
     from napari_gradcam.volumes.volume import Unit, Volume
 
@@ -157,6 +159,19 @@ class Explanation:
         i, j, k = (int(n) for n in (place[::-1] if heat is not self.heatmap else place))
         x, y, z = (float(mm) for mm in apply_affine(self.affine, (i, j, k)))
         return Peak((i, j, k), (x, y, z), float(self.heatmap[i, j, k]))
+
+    def save(
+        self,
+        folder: Path | str,
+        formats: Sequence[str] | None = None,
+        manner: Manner | None = None,
+        *,
+        overwrite: bool = False,
+    ) -> list[Path]:
+        """Save it as files; see :func:`napari_gradcam.export.save`."""
+        from napari_gradcam.export import DEFAULT, save
+
+        return save(self, folder, DEFAULT if formats is None else formats, manner, overwrite=overwrite)
 
     @property
     def is_empty(self) -> bool:

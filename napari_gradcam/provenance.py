@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+
 @dataclass(frozen=True)
 class Model:
     """The classifier that was asked.
@@ -50,6 +51,7 @@ class Asked:
     method: str = "gradcam"
     layers: tuple[str, ...] | None = None
     plane: str | None = None
+    against: str | None = None
     signed: bool = False
     smooth: int = 0
     device: str | None = None

@@ -20,8 +20,10 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from napari_gradcam import __version__
-from napari_gradcam.cli import bundle
+from napari_gradcam.cli import bundle, verify
 from napari_gradcam.cli.console import console, listed, progress, row, shown, table, tell
+from napari_gradcam.cli.models import place_of
+from napari_gradcam.cli.saving import ALL, DEFAULT, FORMATS, Saving, manner_of
 from napari_gradcam.errors import GradCamError
 from napari_gradcam.explanation import METHODS
 from napari_gradcam.progress import finish
@@ -62,6 +64,9 @@ app = typer.Typer(
 )
 
 app.add_typer(bundle.app, name="bundle")
+app.command("verify")(verify.verify)
+
+_DEFAULT = ", ".join(DEFAULT)
 
 _Scan = Annotated[
     str, typer.Argument(metavar="SCAN", help="A NIfTI or DICOM file, a DICOMDIR, a zip archive, or a folder.")
@@ -151,10 +156,32 @@ def explain(
         str | None,
         typer.Option(metavar="NAME", help="Where the network runs: cpu, cuda:0, or auto for the best there is."),
     ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(metavar="CLASS", help="Map what speaks for the class rather than for this one, with its sign."),
+    ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Where to leave heat map, picture and scores; nothing by default."),
+        typer.Option(metavar="DIR", help="Where to leave the results; nothing by default."),
     ] = None,
+    format: Annotated[  # the word that every program has for it
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help=f"What to leave there: {', '.join(FORMATS)} or {ALL}; repeat it. Else: {_DEFAULT}."
+        ),
+    ] = None,
+    threshold: Annotated[
+        float, typer.Option(metavar="SHARE", help="Heat below this share of the scale's top is not painted.")
+    ] = 0.4,
+    top: Annotated[
+        float | None,
+        typer.Option(metavar="VALUE", help="The raw value at the top of the scale; the map's own maximum by default."),
+    ] = None,
+    coordinates: Annotated[str, typer.Option(metavar="RAS|LPS", help="The axes of positions in the results.")] = "RAS",
+    deidentify: Annotated[
+        bool, typer.Option("--deidentify", help="Leave out of the results what could lead to the patient.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace results that are there already.")] = False,
 ) -> None:
     """Explain a class score as a heat map over the scan."""
     how: dict[str, Any] = {
@@ -165,14 +192,13 @@ def explain(
         "signed": signed,
         "smooth": smooth,
         "device": device,
+        "against": against,
     }
     chosen: dict[str, Any] = {"series": series, "frame": frame, "resample": resample}
-    volume, explanation = _explained(scan, model, out, chosen, trust=trust, further=channel or (), **how)
+    saving = Saving(out, tuple(format or DEFAULT), manner_of(threshold, top, coordinates, deidentify), overwrite=force)
+    volume, explanation = _explained(scan, model, saving, chosen, trust=trust, further=channel or (), **how)
     _report(volume, explanation)
-    if out is None:
-        tell("Nothing was written; give --out DIR to keep the heat map, the picture and the scores.")
-    else:
-        _save(volume, explanation, out)
+    saving.save(explanation)
 
 
 @app.command()
@@ -198,7 +224,7 @@ def layers(
     trust: _Trust = False,
 ) -> None:
     """List the layers of a model that a heat map can be taken at, and the one that is recommended."""
-    place = _place_of(model)
+    place = place_of(model)
     from napari_gradcam import load_classifier, read_volume
     from napari_gradcam.cli.scans import read_further
 
@@ -236,15 +262,16 @@ def demo(
 
     tell("No window can be opened here: the demo runs in the terminal.")
     tell("The lesion in the sample scan is synthetic, and so were those that the demo classifier learned from.")
-    volume, explanation = _explained(str(samples.DEMO_SCAN), str(samples.DEMO_CLASSIFIER), out)
+    saving = Saving(out, overwrite=True)
+    volume, explanation = _explained(str(samples.DEMO_SCAN), str(samples.DEMO_CLASSIFIER), saving)
     _report(volume, explanation)
-    _save(volume, explanation, out)
+    saving.save(explanation)
 
 
 def _explained(
     scan: str,
     model: str,
-    out: Path | None,
+    saving: Saving,
     chosen: dict[str, Any] | None = None,
     method: str = "gradcam",
     *,
@@ -258,15 +285,12 @@ def _explained(
 
     if method not in METHODS:
         raise GradCamError(f"There is no method “{method}”; choose {listed(METHODS)}.")
-    place = _place_of(model)
+    place = place_of(model)
     with progress() as bar:
         task = bar.add_task("Reading the scan", total=None)
         volume = shown(bar, read_steps(scan, **(chosen or {})))
         others = shown(bar, read_further(further))
-        if out is not None:
-            from napari_gradcam.export import check_folder
-
-            check_folder(out, volume)
+        saving.check((volume, *(one for _, one in others)))
         bar.update(task, description="Loading the model", total=None)
         from napari_gradcam import load_classifier  # torch: seconds, so not before the scan is known to be one
         from napari_gradcam.classifiers.channels import assigned
@@ -275,26 +299,6 @@ def _explained(
         classifier = load_classifier(place, trust=trust)
         given = assigned(volume, others, classifier)
         return volume, shown(bar, explain_steps(given, classifier, method=method, **how))
-
-
-def _place_of(model: str) -> Path:
-    """Find a model by its path or, where there is none, by a sample's name."""
-    from napari_gradcam.samples import CLASSIFIERS
-
-    path = Path(model)
-    if not path.exists() and model not in CLASSIFIERS:
-        raise GradCamError(
-            f"There is no model “{model}”; give the folder or zip of a MONAI bundle, or a sample: "
-            f"{listed(CLASSIFIERS)}."
-        )
-    return path if path.exists() else CLASSIFIERS[model]
-
-
-def _save(volume: Volume, explanation: Explanation, out: Path) -> None:
-    from napari_gradcam.export import save
-
-    for path in save(explanation, volume, out):
-        tell(f"Wrote {path}")
 
 
 def _report(volume: Volume, explanation: Explanation) -> None:

@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from napari_gradcam.cli.console import console, listed, row, table, tell
+from napari_gradcam.cli.models import place_of
 from napari_gradcam.volumes.wording import printable
 
 if TYPE_CHECKING:
@@ -51,9 +52,7 @@ def check(
     ],
 ) -> None:
     """Show what a bundle or recipe would run, and everything of it that is refused."""
-    from napari_gradcam.cli import _place_of
-
-    place = _place_of(model)
+    place = place_of(model)
     from napari_gradcam.classifiers.checking import check_bundle
 
     found = check_bundle(place)

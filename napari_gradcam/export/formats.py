@@ -50,8 +50,10 @@ class File(NamedTuple):
         return said
 
 
+_HEATMAP = File("heatmap.nii.gz", "nifti", "write_heatmap")
+
 FORMATS: Mapping[str, Sequence[File]] = {
-    "nifti": (File("heatmap.nii.gz", "nifti", "write_heatmap"),),
+    "nifti": (_HEATMAP,),
     "coarse": (File("coarse.nii.gz", "nifti", "write_coarse", "coarse_unfit"),),
     "bands": (File("bands.nii.gz", "nifti", "write_bands"),),
     "picture": (File("overlay.png", "picture", "write_overlay"),),
@@ -71,8 +73,8 @@ FORMATS: Mapping[str, Sequence[File]] = {
         File("secondary_capture.dcm", "dicom.capture", "write_capture", "unfit"),
         File("structured_report.dcm", "dicom.structured_report", "write_structured_report", "unfit"),
     ),
-    # The last one: it tells of the others.
-    "record": (File("explanation.json", "record", "write_record", "record_unfit"),),
+    # The last one: it tells of the others. With the heat map beside it, it can be opened again.
+    "record": (_HEATMAP, File("explanation.json", "record", "write_record", "record_unfit")),
 }
 """What :func:`napari_gradcam.export.save` writes, by the name of the format, in the order in which it is written."""
 
@@ -102,12 +104,15 @@ def files_of(explanation: Explanation, formats: Sequence[str] = DEFAULT) -> list
     for name in formats:
         if name not in FORMATS and name != ALL:
             raise GradCamError(f"There is no format “{name}”; choose {', '.join(FORMATS)} or {ALL}.")
-    files = []
+    files: dict[str, File] = {}
     for name, ones in FORMATS.items():
         if name not in formats and ALL not in formats:
             continue
         reasons = [one.refused(explanation) for one in ones]
-        files += [one for one, reason in zip(ones, reasons, strict=True) if not reason]
-        if all(reasons) and name in formats and tuple(formats) != DEFAULT:
-            raise GradCamError(reasons[0])
-    return files
+        told = next(filter(None, reasons), "")
+        if (all(reasons) or name == "record") and told:
+            if name in formats and tuple(formats) != DEFAULT:
+                raise GradCamError(told)
+            continue
+        files |= {one.name: one for one, reason in zip(ones, reasons, strict=True) if not reason}
+    return list(files.values())

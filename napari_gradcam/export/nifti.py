@@ -10,6 +10,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
 import nibabel as nib
 import numpy as np
 from nibabel.affines import apply_affine
+from nibabel.filebasedimages import ImageFileError
 
 from napari_gradcam import words
 from napari_gradcam.bands import bands_of
@@ -97,9 +98,9 @@ def coarse_image(explanation: Explanation) -> nib.Nifti1Image:
     GradCamError
         If its slices do not make one grid.
     """
-    if why := coarse_unfit(explanation):
-        raise GradCamError(why)
     affine = _coarse_affine(explanation)
+    if affine is None:
+        raise GradCamError(coarse_unfit(explanation))
     told = f"{explanation.method} of '{explanation.target}', the network's own cells"
     return grid_image(explanation.coarse, affine, told, unit=explanation.unit)
 
@@ -198,7 +199,7 @@ def source_forms(volume: Volume, affine: NDArray[np.float64]) -> _Forms | None:
         header = nib.load(volume.source[0]).header
         sform, sform_code = header.get_sform(coded=True)
         qform, qform_code = header.get_qform(coded=True)
-    except (OSError, ValueError, KeyError, AttributeError, nib.filebasedimages.ImageFileError):
+    except (OSError, ValueError, KeyError, AttributeError, ImageFileError):
         return None
     known = [form for form in (sform, qform) if form is not None]
     if not any(np.allclose(form, affine, atol=_SAME_MM) for form in known):

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_gradcam import words
+from napari_gradcam.errors import GradCamError
 from napari_gradcam.export.files import final_folder, written_whole
-from napari_gradcam.export.sources import files_told
+from napari_gradcam.export.sources import files_told, place_told
 from napari_gradcam.export.tables import profile_axis
 from napari_gradcam.hotspots import hot_spots
 from napari_gradcam.profiles import slice_profile
@@ -74,7 +75,7 @@ def record(explanation: Explanation, manner: Manner, folder: Path) -> dict[str, 
             "method": provenance.asked.method,
             "layers": None if provenance.asked.layers is None else list(provenance.asked.layers),
             "plane": provenance.asked.plane,
-            "against": explanation.against or None,
+            "against": provenance.asked.against,
             "signed": provenance.asked.signed,
             "smooth": provenance.asked.smooth,
             "device": provenance.asked.device,
@@ -94,8 +95,15 @@ def record(explanation: Explanation, manner: Manner, folder: Path) -> dict[str, 
             "style": manner.style,
         },
         "result": result_of(explanation, manner.least(explanation)),
-        "notices": [] if private else list(explanation.notices),
+        "notices": [_impersonal(notice, explanation) if private else notice for notice in explanation.notices],
     }
+
+
+def _impersonal(notice: str, explanation: Explanation) -> str:
+    """Leave the names of scans out of a sentence."""
+    for volume in explanation.volumes:
+        notice = notice.replace(f"“{volume.name}”", "the scan") if volume.name else notice
+    return notice
 
 
 def result_of(explanation: Explanation, least: float) -> dict[str, Any]:
@@ -152,7 +160,7 @@ def result_of(explanation: Explanation, least: float) -> dict[str, Any]:
 def record_unfit(explanation: Explanation) -> str:
     """Say why an explanation has no record; "" where it can have one."""
     if explanation.provenance is None or not explanation.volumes:
-        return "The map was put together by hand, so that nobody can run it again: only what explain() gives has a record."
+        return "The map was put together by hand and cannot be run again: only what explain() gives has a record."
     return ""
 
 
@@ -190,8 +198,6 @@ def packed(array: NDArray[np.float32]) -> dict[str, Any]:
 
 
 def _provenance(explanation: Explanation) -> Provenance:
-    from napari_gradcam.errors import GradCamError
-
     if why := record_unfit(explanation):
         raise GradCamError(why)
     assert explanation.provenance is not None
@@ -215,8 +221,6 @@ def _scan(volume: Volume, folder: Path, *, private: bool) -> dict[str, Any]:
 
 
 def _model(provenance: Provenance, folder: Path, *, private: bool) -> dict[str, Any]:
-    from napari_gradcam.export.sources import place_told
-
     model = provenance.model
     return {
         "name": model.name,

@@ -32,8 +32,8 @@ def files_told(files: Sequence[Path], folder: Path, *, private: bool) -> list[di
     Returns
     -------
     list of dict
-        What :func:`place_told` tells, ``sha256``, and ``of``: ``"pixel data"`` of a DICOM file, so that taking the patient's name
-        out of it does not change the hash, else ``"file"``.
+        What :func:`place_told` tells, ``sha256``, and ``of``: ``"pixel data"`` of a DICOM file, so that taking the
+        patient's name out of it does not change the hash, else ``"file"``.
 
     Raises
     ------

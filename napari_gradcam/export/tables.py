@@ -51,8 +51,8 @@ def profile_table(explanation: Explanation, least: float) -> str:
     Returns
     -------
     str
-        ``slice`` counts from 0 along the native axis ``axis`` (``i``, ``j`` or ``k``); ``share`` is that of all positive
-        evidence; ``instance_number`` is DICOM's, of slices that have one.
+        ``slice`` counts from 0 along the native axis ``axis`` (``i``, ``j`` or ``k``); ``share`` is that of all
+        positive evidence; ``instance_number`` is DICOM's, of slices that have one.
     """
     axis = profile_axis(explanation)
     shares, hot = slice_profile(explanation, axis), hot_slices(explanation, axis, least)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from napari_gradcam import words
-from napari_gradcam.export import write_scores
+from napari_gradcam.export.scores import write_scores
 
 if TYPE_CHECKING:
     from collections.abc import Callable
