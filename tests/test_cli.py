@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 ROOT = Path(cli.__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1"}
 
+QUICK = ("--format", "nifti", "--format", "tables")
+"""What is written in a moment."""
+
 NETWORK: dict[str, Any] = {
     "_target_": "DenseNet",
     "spatial_dims": 3,
@@ -239,19 +242,22 @@ sys.exit(", ".join(sorted(heavy)) or None)
 HELD_UP = """
 import pathlib, signal, sys, time
 import numpy as np
-from napari_gradcam import cli, export
+from napari_gradcam import cli
 from napari_gradcam.explanation import Explanation
+from napari_gradcam.export import scores
 from napari_gradcam.volumes import Volume
 
 map, affine = np.ones((4, 4, 4), np.float32), np.eye(4)
 volume = Volume(map, affine)
-explanation = Explanation(map, affine, map, affine, {"lesion": 1.0}, {"lesion": 1.0}, "lesion", "layer4", "gradcam")
+explanation = Explanation(
+    map, affine, map, affine, {"lesion": 1.0}, {"lesion": 1.0}, "lesion", "layer4", "gradcam", volumes=(volume,)
+)
 
-def slow(explanation, volume, path):
+def slow(explanation, path, manner):
     path.write_bytes(b"half")
     time.sleep(60)
 
-export.FILES["scores.json"] = slow
+scores.write_scores = slow
 cli._explained = lambda *_, **__: (volume, explanation)
 # A shell that starts the tests in the background has them ignore Ctrl-C, which a process started by them inherits.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -264,13 +270,13 @@ cli.main()
 def test_a_run_that_is_stopped_while_it_writes_leaves_nothing(
     number: signal.Signals, code: int, tmp_path: Path
 ) -> None:
-    """The last file is held up in the making, when the others are complete under their temporary names."""
+    """A file is held up in the making, when another is complete in the folder that they lie in until then."""
     out = tmp_path / "out"
-    command = [sys.executable, "-c", HELD_UP, "explain", "scan.nii", "--model", "model", "--out", str(out)]
+    command = [sys.executable, "-c", HELD_UP, "explain", "scan.nii", "--model", "model", "--out", str(out), *QUICK]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, env=ENVIRONMENT, stdout=pipe, stderr=pipe, text=True) as process:
         latest = time.monotonic() + 60
-        while not (out.is_dir() and len(list(out.iterdir())) == 3) and process.poll() is None:
+        while not (out.is_dir() and len(list(out.glob("*/*"))) == 2) and process.poll() is None:
             assert time.monotonic() < latest
             time.sleep(0.02)
         process.send_signal(number)
@@ -350,7 +356,7 @@ def test_several_layers_are_fused_and_each_is_reported(
     run: Callable[..., Result], scan: Path, bundle: Path, tmp_path: Path
 ) -> None:
     layers = ("--layer", "class_layers.relu", "--layer", "features.conv0")
-    result = run("explain", scan, "--model", bundle, *layers, "--signed", "--out", tmp_path / "out")
+    result = run("explain", scan, "--model", bundle, *layers, "--signed", *QUICK, "--out", tmp_path / "out")
     record = record_of(result, tmp_path / "out")
     assert record["layer"] == "class_layers.relu + features.conv0"
     assert "at class_layers.relu" in result.stdout
@@ -361,8 +367,8 @@ def test_a_signed_map_keeps_negative_values_and_says_so_in_its_record(
     run: Callable[..., Result], scan: Path, bundle: Path, tmp_path: Path
 ) -> None:
     given = ("explain", scan, "--model", bundle, "--layer", "features.conv0")  # whose values have either sign
-    plain = record_of(run(*given, "--out", tmp_path / "plain"), tmp_path / "plain")
-    signed = record_of(run(*given, "--signed", "--out", tmp_path / "signed"), tmp_path / "signed")
+    plain = record_of(run(*given, *QUICK, "--out", tmp_path / "plain"), tmp_path / "plain")
+    signed = record_of(run(*given, *QUICK, "--signed", "--out", tmp_path / "signed"), tmp_path / "signed")
     assert (plain["signed"], signed["signed"]) == (False, True)
     values = nib.load(tmp_path / "signed/heatmap.nii.gz").get_fdata()
     assert values.min() < 0
@@ -376,12 +382,12 @@ def test_a_signed_map_keeps_negative_values_and_says_so_in_its_record(
 def test_the_record_holds_the_method_its_unit_and_how_well_the_evidence_adds_up(
     run: Callable[..., Result], scan: Path, bundle: Path, tmp_path: Path
 ) -> None:
-    result = run("explain", scan, "--model", bundle, "--out", tmp_path / "out")
+    result = run("explain", scan, "--model", bundle, *QUICK, "--out", tmp_path / "out")
     record = record_of(result, tmp_path / "out")
     assert (record["method"], record["unit"], record["signed"]) == ("gradcam", "logit units", False)
     assert 0 <= record["completeness_error"] < 1e-4
     assert "the evidence sums to logit − bias" in result.stdout
-    given = ("--method", "eigencam", "--layer", "features.conv0", "--out", tmp_path / "eigen")
+    given = ("--method", "eigencam", "--layer", "features.conv0", *QUICK, "--out", tmp_path / "eigen")
     result = run("explain", scan, "--model", bundle, *given)
     record = record_of(result, tmp_path / "eigen")
     assert (record["method"], record["unit"]) == ("eigencam", "units of the layer's activations")
@@ -394,7 +400,7 @@ def test_the_record_holds_the_method_its_unit_and_how_well_the_evidence_adds_up(
 def test_other_methods_are_a_name_away(
     method: str, run: Callable[..., Result], scan: Path, bundle: Path, tmp_path: Path
 ) -> None:
-    result = run("explain", scan, "--model", bundle, "--method", method, "--out", tmp_path / "out")
+    result = run("explain", scan, "--model", bundle, "--method", method, *QUICK, "--out", tmp_path / "out")
     assert record_of(result, tmp_path / "out")["method"] == method
 
 
@@ -432,3 +438,60 @@ def test_a_model_with_code_of_its_own_runs_it_with_trust_alone(
         canary.unlink()
         assert run(*command).exit_code == 0  # it is remembered
         canary.unlink()
+
+
+def test_a_saved_explanation_is_verified_and_what_was_changed_is_named(
+    run: Callable[..., Result], scan: Path, bundle: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    result = run("explain", scan, "--model", bundle, "--format", "record", "--out", out)
+    assert result.exit_code == 0, result.output
+    record = out / "explanation.json"
+    for places in ((), ("--scan", scan, "--model", bundle)):
+        result = run("verify", record, *places)
+        assert result.exit_code == 0, result.output
+        assert "Equal: every number and every voxel" in result.stdout
+    image = nib.load(scan)
+    values = np.array(image.dataobj)
+    values[3, 4, 5] += 1
+    nib.save(nib.Nifti1Image(values, image.affine), tmp_path / "changed.nii.gz")
+    result = run("verify", record, "--scan", tmp_path / "changed.nii.gz")
+    assert result.exit_code == 1
+    assert "The scan “changed” has other voxels: SHA-256" in result.stdout
+
+
+def test_results_that_are_there_are_replaced_by_force_alone(
+    run: Callable[..., Result], scan: Path, bundle: Path, tmp_path: Path
+) -> None:
+    given = ("explain", scan, "--model", bundle, *QUICK, "--out", tmp_path)
+    assert run(*given).exit_code == 0
+    result = run(*given)
+    assert result.exit_code == 2
+    assert "holds heatmap.nii.gz and 4 more" in result.stderr
+    assert run(*given, "--force").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (("--format", "jpeg"), "no format “jpeg”; choose “nifti”"),
+        (("--format", "dicom", "--out", "out"), "DICOM"),
+        (("--threshold", "2"), "The threshold 2.0 is no fraction"),
+        (("--coordinates", "xyz"), "no coordinates “xyz”; choose “RAS”, “LPS”"),
+    ],
+)
+def test_what_cannot_be_saved_is_told_in_one_line(
+    given: tuple[str, ...],
+    told: str,
+    run: Callable[..., Result],
+    scan: Path,
+    bundle: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run("explain", scan, "--model", bundle, *given)
+    assert result.exit_code == 2
+    assert told in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()

@@ -320,7 +320,7 @@ def test_nothing_of_a_picture_is_told_in_mm_or_in_the_patients_directions(
     assert (tile.caption, set(tile.letters)) == ("road", {""})
     assert not any(" mm" in text or "_mm" in text or "axial" in text.lower() for text in [*texts, tile.caption])
     assert overlay_page(found, volume)
-    heatmap, picture, _ = save(found, volume, tmp_path)
+    heatmap, picture = save(found, tmp_path, ["nifti", "picture"])
     header = nib.load(heatmap).header
     assert (int(header["sform_code"]), int(header["qform_code"]), header.get_xyzt_units()[0]) == (0, 0, "unknown")
     np.testing.assert_array_equal(nib.load(heatmap).get_fdata(), found.heatmap)
