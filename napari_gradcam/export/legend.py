@@ -166,7 +166,11 @@ def _meaning(explanation: Explanation, manner: Manner, style: HeatStyle | None) 
         return card.nothing(explanation, manner)
     against = f" against “{explanation.against}”" if explanation.against else ""
     share = f"{100 * manner.threshold:.0f} %"
-    of = ("the strongest" if style.signed else "the maximum") if manner.top is None else f"a fixed scale to {words.number(manner.top)}"
+    of = (
+        ("the strongest" if style.signed else "the maximum")
+        if manner.top is None
+        else f"a fixed scale to {words.number(manner.top)}"
+    )
     sides = ", to both sides of 0" if style.signed else ""
     text = (
         f"{words.method(explanation)} for “{explanation.target}”{against} (raw, {words.unit(explanation)}), "

@@ -35,6 +35,9 @@ _TALLEST = 420.0
 _LETTER, _LETTER_ROOM = 9.5, 22.0
 """Size of the letters in points, and their room at each side in pixels."""
 
+_NARROWEST = 250.0
+"""A slice has at least so much room with its captions, in pixels."""
+
 _SCALE_ROOM = 26.0
 """For the bar of mm, in pixels."""
 
@@ -193,12 +196,13 @@ class _Grid:
 
     @classmethod
     def of(cls, tiles: Sequence[Tile]) -> _Grid:
-        """Make the tiles as large as the page's width lets them be, three to six in a row."""
+        """Make the tiles as large as the page's width lets them be, a row as full as the next."""
         width, height = tiles[0].size_mm
         room = WIDTH - 2 * MARGIN
-        columns = min(len(tiles), 4 if height >= 0.8 * width else 3)
-        scale = min((room / max(columns, 3) - 2 * _LETTER_ROOM) / width, _TALLEST / height)
-        columns = min(len(tiles), max(columns, int(room / max(width * scale + 2 * _LETTER_ROOM, 240.0))))
+        most = max(1, int(room / max(_NARROWEST, _TALLEST * width / height / 1.25)))
+        rows = math.ceil(len(tiles) / max(3, min(most, 6)))
+        columns = max(2, math.ceil(len(tiles) / rows))
+        scale = min((room / columns - 2 * _LETTER_ROOM) / width, _TALLEST / height)
         slot = room / columns, height * scale + 2 * _LETTER_ROOM + 2 * line_height(SMALL) + 14
         return cls(tiles, columns, scale, slot)
 

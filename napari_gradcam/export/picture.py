@@ -258,7 +258,9 @@ class _Row:
         left = first = (self.width - sum(_slot(tile, self.scale) for tile in self.tiles)) / 2
         for tile in self.tiles:
             slot, (width, height) = _slot(tile, self.scale), (mm * self.scale for mm in tile.size_mm)
-            page.write(left + slot / 2, top, wrapped(tile.caption, slot, BODY, bold=True)[:1], BODY, bold=True, align="center")
+            page.write(
+                left + slot / 2, top, wrapped(tile.caption, slot, BODY, bold=True)[:1], BODY, bold=True, align="center"
+            )
             middle = top + CAPTION_ROOM + (self.height - CAPTION_ROOM) / 2
             paint(page.axes(left + (slot - width) / 2, middle - height / 2, width, height), tile, grey, style)
             left += slot

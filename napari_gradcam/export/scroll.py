@@ -96,9 +96,7 @@ def write_gif(explanation: Explanation, path: Path, manner: Manner) -> None:
     _refuse(scroll_unfit(explanation))
     film = Film(explanation, manner, GIF)
     palette = _palette(film)
-    frames = [
-        Image.fromarray(pixels).quantize(palette=palette, dither=Image.Dither.NONE) for pixels in film.frames()
-    ]
+    frames = [Image.fromarray(pixels).quantize(palette=palette, dither=Image.Dither.NONE) for pixels in film.frames()]
     with written_whole(path) as temporary:
         frames[0].save(
             temporary,
@@ -133,9 +131,10 @@ def write_mp4(explanation: Explanation, path: Path, manner: Manner) -> None:
     import av
 
     film = Film(explanation, manner, VIDEO)
-    with written_whole(path) as temporary, av.open(
-        str(temporary), "w", format="mp4", options={"movflags": "+faststart"}
-    ) as container:
+    with (
+        written_whole(path) as temporary,
+        av.open(str(temporary), "w", format="mp4", options={"movflags": "+faststart"}) as container,
+    ):
         container.metadata["title"], container.metadata["comment"] = title(explanation), words.PURPOSE
         stream = container.add_stream("libx264", rate=VIDEO.rate, options={"crf": "20", "preset": "medium"})
         stream.width, stream.height, stream.pix_fmt = film.width, film.height, "yuv420p"
