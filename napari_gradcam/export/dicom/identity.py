@@ -7,14 +7,15 @@ same scan gets the same ones, so that its results stay one study.
 
 from __future__ import annotations
 
-import hashlib
-import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
-from uuid import UUID
 
+from pydicom import config
 from pydicom.dataset import Dataset
+from pydicom.valuerep import validate_value
+
+from napari_gradcam.export.dicom.uids import hashed, stand_in_uid
 
 if TYPE_CHECKING:
     from pydicom.dataelem import DataElement
@@ -57,8 +58,6 @@ NO_DATE, NO_TIME = "19000101", "000000"
 _METHOD = "PS3.15 annex E Basic Profile"
 _PROFILE = ("113100", "DCM", "Basic Application Confidentiality Profile")
 
-_key = secrets.token_bytes(32)
-
 
 @dataclass(frozen=True, eq=False)
 class Identity:
@@ -84,7 +83,7 @@ class Identity:
 
     def uid(self, original: str) -> str:
         """Give the UID that stands for one of the source's."""
-        return _hashed_uid(original) if self.hidden else original
+        return stand_in_uid(original) if self.hidden else original
 
     def now(self) -> tuple[str, str]:
         """Give date and time of today as the source's own clock would tell them; a dummy where they are hidden."""
@@ -106,15 +105,15 @@ def identity_of(source: Source, *, hidden: bool) -> Identity:
         in all results, references to the source's images among them.
     """
     dataset = source.dataset
-    series = str(dataset.get("SeriesInstanceUID") or source.references[0][0].series)
+    series = source.references[0][0].series
     # A file without these is not legal, and its results are to be.
-    study = str(dataset.get("StudyInstanceUID") or "") or _hashed_uid(f"study of {series}")
-    frame = str(dataset.get("FrameOfReferenceUID") or "") or _hashed_uid(f"frame of reference of {series}")
+    study = str(dataset.get("StudyInstanceUID") or "") or stand_in_uid(f"study of {series}")
+    frame = str(dataset.get("FrameOfReferenceUID") or "") or stand_in_uid(f"frame of reference of {series}")
     if hidden:
-        return Identity(_nobody(dataset, study), _hashed_uid(frame), "", hidden=True)
+        return Identity(_nobody(dataset, study), stand_in_uid(frame), "", hidden=True)
     elements = Dataset()
     for keyword in (*_PATIENT, *_STUDY, *_TRIAL):
-        if keyword in dataset:
+        if keyword in dataset and (keyword in _REQUIRED or _is_valid(dataset[keyword])):
             elements.add(dataset[keyword])
     _complete(elements)
     elements.StudyInstanceUID = study
@@ -125,10 +124,10 @@ def _nobody(dataset: Dataset, study: str) -> Dataset:
     """Give a patient who is nobody, another one for each patient, so that an archive does not make one of all."""
     elements = Dataset()
     whose = f"patient {dataset.get('PatientID')} {dataset.get('PatientName')}"
-    elements.PatientID = hashlib.blake2b(whose.encode(), key=_key, digest_size=8).hexdigest()
+    elements.PatientID = hashed(whose, 8).hex()
     elements.PatientName = "Deidentified^Patient"
     _complete(elements)
-    elements.StudyInstanceUID = _hashed_uid(study)
+    elements.StudyInstanceUID = stand_in_uid(study)
     elements.PatientIdentityRemoved = "YES"
     elements.DeidentificationMethod = _METHOD
     code = Dataset()
@@ -143,10 +142,17 @@ def _complete(elements: Dataset) -> None:
             setattr(elements, keyword, "")
 
 
-def _hashed_uid(original: str) -> str:
-    """Give a UID of the form 2.25.uuid (PS3.5, B.2) that only this run of the program gives for another one."""
-    digest = hashlib.blake2b(original.encode(), key=_key, digest_size=16).digest()
-    return f"2.25.{UUID(bytes=digest, version=4).int}"
+def _is_valid(element: DataElement) -> bool:
+    """Whether a value keeps the rules of its representation; of those that need not be there, others are left out."""
+    values = element.value if element.VM > 1 else [element.value]
+    if element.VR == "SQ":
+        return True
+    try:
+        for value in values:
+            validate_value(element.VR, str(value), config.RAISE)
+    except ValueError:
+        return False
+    return True
 
 
 def _offset(dataset: Dataset) -> str:

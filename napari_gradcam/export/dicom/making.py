@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from struct import error as StructError
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 from weakref import WeakKeyDictionary
 
 from napari_gradcam import __version__, words
 from napari_gradcam.errors import GradCamError
 from napari_gradcam.export.dicom.identity import Identity, identity_of
 from napari_gradcam.export.dicom.source import Source, source_of
+from napari_gradcam.export.dicom.uids import new_uid
 from napari_gradcam.export.files import written_whole
 from napari_gradcam.volumes.wording import reason
 
@@ -241,11 +241,6 @@ def short(text: str, most: int = _LONG) -> str:
     """Give a text that fits into a value of so many characters, without what divides values (PS3.5, 6.2)."""
     line = " ".join(text.replace("\\", "/").split())
     return line if len(line) <= most else line[: most - 1] + "…"
-
-
-def new_uid() -> str:
-    """Give a UID that nothing else has (PS3.5, B.2)."""
-    return f"2.25.{uuid4().int}"
 
 
 def _series_number(source: Source) -> int:

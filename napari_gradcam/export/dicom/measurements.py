@@ -11,8 +11,9 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
 from napari_gradcam.coordinates import in_system
-from napari_gradcam.export.dicom.making import MAKER, algorithm, new_uid, short
+from napari_gradcam.export.dicom.making import MAKER, algorithm, short
 from napari_gradcam.export.dicom.segmentation import spot_label
+from napari_gradcam.export.dicom.uids import new_uid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,7 +15,7 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import CTImageStorage
 from pydicom.valuerep import format_number_as_ds
 
-from napari_gradcam.export.dicom.making import new_uid
+from napari_gradcam.export.dicom.uids import new_uid
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -10,11 +10,12 @@ from pydicom.sr.codedict import codes
 
 from napari_gradcam import words
 from napari_gradcam.errors import GradCamError
-from napari_gradcam.export.dicom.making import algorithm, making, new_uid, short
+from napari_gradcam.export.dicom.making import algorithm, making, short
 from napari_gradcam.export.dicom.parametric_map import model_equipment
 from napari_gradcam.export.dicom.references import refer, stand_ins
 from napari_gradcam.export.dicom.segments import segments
 from napari_gradcam.export.dicom.source import unplaced
+from napari_gradcam.export.dicom.uids import new_uid
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,8 +8,11 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.filereader import read_file_meta_info
 
 from napari_gradcam.errors import GradCamError
+from napari_gradcam.export.dicom.uids import stand_in_uid
 from napari_gradcam.progress import finish
 from napari_gradcam.volumes.archive import is_zip, unpack
 from napari_gradcam.volumes.dicom.geometry import LPS_TO_RAS, Stack, stack
@@ -45,7 +48,8 @@ class Reference(NamedTuple):
     Attributes
     ----------
     sop_class, sop_instance, series
-        SOP Class UID, SOP Instance UID and Series Instance UID of its file.
+        SOP Class UID, SOP Instance UID and Series Instance UID of its file; of a series without a UID one that stands
+        for it.
     frame
         Its frame, from 1, of a file that holds several; 0 for the file as a whole.
     congruent
@@ -260,13 +264,19 @@ def _stacked(volume: Volume, made: Stack, *, known: bool) -> Source:
         references.append(tuple(_reference(slices[rank], whole, known) for rank in dict.fromkeys(mixed)))
     return Source(
         dataset=_dataset(slices[0].header),
-        references=tuple(references),
+        references=_of_one_series(references),
         positions=positions,
         orientation=axes.T,
         pixel_spacing=slices[0].pixel_spacing or (1.0, 1.0),
         thickness=slices[0].thickness,
         spacing=_spacing(positions, axes.T),
     )
+
+
+def _of_one_series(references: Sequence[tuple[Reference, ...]]) -> tuple[tuple[Reference, ...], ...]:
+    first = references[0][0]
+    series = first.series or stand_in_uid(f"series of {first.sop_instance}")
+    return tuple(tuple(one._replace(series=one.series or series) for one in slice_) for slice_ in references)
 
 
 def _spacing(positions: NDArray[np.float64] | None, axes: NDArray[np.float64]) -> float | None:
@@ -284,13 +294,24 @@ def _reference(one: Slice, congruent: bool, known: bool) -> Reference:
 
 def _whole(header: Header) -> Reference:
     told = header.told
-    uids = told("SOPClassUID"), told("SOPInstanceUID"), told("SeriesInstanceUID")
-    if not all(uids):
+    kind, instance = told("SOPClassUID"), told("SOPInstanceUID")
+    if not (kind and instance):  # blanked out by hand, as a rule, and forgotten in the meta header
+        meta = _meta(header.path)
+        kind = kind or str(meta.get("MediaStorageSOPClassUID", ""))
+        instance = instance or str(meta.get("MediaStorageSOPInstanceUID", ""))
+    if not (kind and instance):
         raise GradCamError(
-            f"“{header.path.name}” does not say which image it is (SOP or Series Instance UID), so that no DICOM can "
-            "refer to it: export it again."
+            f"“{header.path.name}” does not say which image it is (SOP Instance UID), so that no DICOM can refer to "
+            "it: export it again."
         )
-    return Reference(*uids)
+    return Reference(kind, instance, told("SeriesInstanceUID"))
+
+
+def _meta(path: Path) -> Dataset:
+    try:
+        return read_file_meta_info(path)
+    except Exception:  # a file without a meta header, of which pydicom raises several types
+        return Dataset()
 
 
 def _mosaic(volume: Volume, headers: Sequence[Header]) -> Source:
@@ -307,7 +328,7 @@ def _mosaic(volume: Volume, headers: Sequence[Header]) -> Source:
     positions = affine[:3, 3] + np.arange(volume.shape[2])[:, None] * affine[:3, 2]
     return Source(
         dataset=_dataset(named[0]),
-        references=((_whole(named[0])._replace(congruent=False),),) * volume.shape[2],
+        references=_of_one_series([(_whole(named[0])._replace(congruent=False),)] * volume.shape[2]),
         positions=positions,
         orientation=axes,
         pixel_spacing=(float(lengths[1]), float(lengths[0])),
