@@ -229,8 +229,8 @@ class DockView(Protocol):
     def set_scores(self, rows: Sequence[ScoreRow], target: str, pinned: Sequence[str]) -> None:
         """List the classes, the most probable first, mark the one explained and those that are pinned."""
 
-    def set_spots(self, rows: Sequence[SpotRow], system: str) -> None:
-        """List the hot spots; `system` names the axes of their positions."""
+    def set_spots(self, rows: Sequence[SpotRow] | None, system: str) -> None:
+        """List the hot spots, None while they are counted; `system` names the axes of their positions."""
 
     def set_profile(self, profile: Profile | None) -> None:
         """Draw the evidence slice by slice; nothing where there is no map or no plane."""

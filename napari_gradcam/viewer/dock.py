@@ -109,7 +109,7 @@ class Dock(QWidget):
         self.card = Card()
         self._model_row = _chosen(self.model, self.file, self.folder)
         self._form = QFormLayout()
-        self._area, self._notices = QScrollArea(), QScrollArea()
+        self._area, self._notices, self._inner = QScrollArea(), QScrollArea(), Column()
         self._labels: tuple[str, ...] = ()
         self._to_about = QTimer(self)
         self._to_about.setSingleShot(True)
@@ -141,8 +141,7 @@ class Dock(QWidget):
         windows = QFormLayout(self._windows)
         windows.setContentsMargins(0, 0, 0, 0)
         windows.addRow("Window", self.grey.native)
-        inner = Column()
-        column = QVBoxLayout(inner)
+        column = QVBoxLayout(self._inner)
         column.setContentsMargins(8, 6, 8, 6)
         column.setSpacing(7)
         column.addWidget(self.planes)
@@ -161,7 +160,7 @@ class Dock(QWidget):
         area.setWidgetResizable(True)
         area.setFrameShape(QFrame.Shape.NoFrame)
         area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        area.setWidget(inner)
+        area.setWidget(self._inner)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(area, 1)
@@ -297,13 +296,15 @@ class Dock(QWidget):
         """List the classes, the most probable first, mark the one explained and those that are pinned."""
         self.scores.show_scores(rows, target, pinned)
 
-    def set_spots(self, rows: Sequence[SpotRow], system: str) -> None:
-        """List the hot spots; `system` names the axes of their positions."""
+    def set_spots(self, rows: Sequence[SpotRow] | None, system: str) -> None:
+        """List the hot spots, None while they are counted; `system` names the axes of their positions."""
         self.spots.show_spots(rows, system)
+        self._inner.settle(self.spots, self.profile)
 
     def set_profile(self, profile: Profile | None) -> None:
         """Draw the evidence slice by slice; nothing where there is no map or no plane."""
         self.profile.show_profile(profile)
+        self._inner.settle(self.spots, self.profile)
 
     def set_slice(self, number: int) -> None:
         """Mark the slice in sight, from 0."""

@@ -72,11 +72,13 @@ class Findings:
             self._dock.set_spots((), self._system)
             self._dock.set_profile(None)
             return
-        shown, before = _Shown(scan, made, look), self._shown
+        shown, before, explanation = _Shown(scan, made, look), self._shown, made.explanation
         self._shown = shown
         if before is not None and before.same(shown):
             return
         self._waiting = True
+        if before is None or before.made.explanation is not explanation:
+            self._dock.set_spots(None, self._system)
         self._later(self._count)
 
     def _count(self) -> None:
@@ -178,8 +180,12 @@ class Findings:
             str(spot.rank),
             words.number(spot.peak.value),
             f"{100 * spot.share:.0f} %" if spot.share >= 0.01 else "< 1 %",
-            "" if spot.millilitres is None else f"{spot.millilitres:.3g}",
+            "" if spot.millilitres is None else _said(spot.millilitres),
             coordinates(spot.peak, explanation, self._system),
             "" if slicing is None else str(slicing.number(index[slicing.axis]) + 1),
             "" if instance is None else str(instance),
         )
+
+
+def _said(millilitres: float) -> str:
+    return f"{millilitres:.0f}" if millilitres >= 1000 else f"{millilitres:.3g}"

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 METADATA = "napari_gradcam"
 """The key in ``layer.metadata`` that holds what this plugin keeps with a layer."""
 
-SCAN, EXPLANATION = "volume", "explanation"
-"""Keys below :data:`METADATA`: of a scan's layer, and of a heat map's."""
+SCAN, EXPLANATION, TURNED = "volume", "explanation", "on display grid"
+"""Keys below :data:`METADATA`: of a scan's layer, of a heat map's, and whether that lies on our display grid rather than
+on the axes of another plugin's layer."""
 
 BLENDING = "translucent_no_depth"
 
@@ -163,6 +164,38 @@ def is_overlay(layer: Layer) -> bool:
     return isinstance(kept, dict) and EXPLANATION in kept
 
 
+def explanation_of(layer: Layer) -> Explanation | None:
+    """Give the explanation that a heat map's layer, or its bands', was made of; None of any other layer."""
+    kept = layer.metadata.get(METADATA)
+    return kept.get(EXPLANATION) if isinstance(kept, dict) else None
+
+
+def on_native_grid(layer: Layer, explanation: Explanation) -> NDArray[Any]:
+    """View what a heat map's layer holds, such as bands that a person has painted, on its scan's native grid.
+
+    Raises
+    ------
+    GradCamError
+        If it has not the scan's shape.
+    """
+    data, kept = np.asarray(layer.data), layer.metadata[METADATA]
+    grid = DisplayGrid.of(explanation.volume)
+    if kept.get(TURNED) and data.shape == grid.shape:
+        return grid.to_native(data)
+    if kept.get(TURNED) or data.size != explanation.heatmap.size:
+        raise GradCamError(f"Layer “{layer.name}” has not the shape of the scan that it is of: explain the scan again.")
+    return data.reshape(explanation.heatmap.shape)
+
+
+def _is_turned(explanation: Explanation, source: Layer) -> bool:
+    """Whether a map of a layer lies on our display grid, and not on the layer's own axes.
+
+    The explanation tells on which of the two it is: the layer's data may have been changed since.
+    """
+    kept, heatmap = _kept(source), explanation.heatmap
+    return kept is not None and heatmap.shape == kept.shape and np.array_equal(explanation.affine, kept.affine)
+
+
 def heat_colormap(name: str) -> Colormap:
     """Make a colour map, transparent below its lower limit, so that napari's contrast slider is the threshold."""
     return see_through(ensure_colormap(name))
@@ -203,7 +236,7 @@ def heat_layer(explanation: Explanation, source: Layer, look: Look) -> FullLayer
         "interpolation3d": "linear",
         "rendering": "mip",
         "visible": not look.in_bands,
-        "metadata": {METADATA: {EXPLANATION: explanation}},
+        "metadata": {METADATA: {EXPLANATION: explanation, TURNED: _is_turned(explanation, source)}},
         **geometry(source),
     }
     return heat_data(explanation, source), settings, "image"
@@ -217,7 +250,7 @@ def bands_layer(explanation: Explanation, source: Layer, look: Look) -> FullLaye
         "opacity": look.opacity,
         "blending": BLENDING,
         "visible": look.in_bands,
-        "metadata": {METADATA: {EXPLANATION: explanation}},
+        "metadata": {METADATA: {EXPLANATION: explanation, TURNED: _is_turned(explanation, source)}},
         **geometry(source),
     }
     return band_data(explanation, source, look), settings, "labels"
@@ -235,9 +268,10 @@ def colours_of(explanation: Explanation, look: Look) -> Colormap:
 
 def heat_data(explanation: Explanation, source: Layer) -> NDArray[np.float32]:
     """View a heat map's raw values on the grid of the scan's layer: our display grid, or a foreign layer's own axes."""
-    heatmap, kept = explanation.heatmap, _kept(source)
-    # The explanation tells on which of the two it is: the layer's data may have been changed since.
-    if kept is not None and heatmap.shape == kept.shape and np.array_equal(explanation.affine, kept.affine):
+    heatmap = explanation.heatmap
+    if _is_turned(explanation, source):
+        kept = _kept(source)
+        assert kept is not None
         return DisplayGrid.of(kept).to_display(heatmap)
     ones = (1,) * (source.ndim - heatmap.ndim)
     return heatmap.reshape((*ones, *heatmap.shape)[-source.ndim :])

@@ -19,6 +19,7 @@ LAST_THRESHOLD = 0.95
 LEAST = 1e-3
 """The share of the scale's top that heat must have to be called hot, where the threshold is lower: not nothing."""
 
+
 class Style(Enum):
     """How the heat is drawn; the value is what a person reads."""
 

@@ -6,8 +6,9 @@ import html
 from typing import TYPE_CHECKING
 
 from magicgui.widgets import ComboBox
-from qtpy.QtCore import QSize, Qt
+from qtpy.QtCore import QEvent, QSize, Qt
 from qtpy.QtWidgets import (
+    QApplication,
     QButtonGroup,
     QComboBox,
     QDoubleSpinBox,
@@ -91,9 +92,31 @@ def row_label(text: str, width: int) -> QLabel:
 class Column(QWidget):
     """What scrolls: as high as its texts are at the width they have, of which Qt's own least height knows nothing."""
 
+    def __init__(self, *, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._wanted: tuple[tuple[bool, int], ...] = ()
+
     def minimumSizeHint(self) -> QSize:
         """Ask for a width alone; a scroll area asks for the height at that width."""
         return QSize(super().minimumSizeHint().width(), 0)
+
+    def settle(self, *parts: QWidget) -> None:
+        """Give every part its height now, if any of `parts` wants another than it wanted before.
+
+        Qt tells of a new height from the inside to the outside, one level in each turn of the event loop, and the scroll
+        area comes last: until then a part that has grown is squeezed into the room that it had before.
+        """
+        wanted = tuple((part.isHidden(), part.sizeHint().height()) for part in parts)
+        if wanted == self._wanted:
+            return
+        self._wanted = wanted
+        for part in reversed(self.findChildren(QWidget)):
+            layout = part.layout()
+            if layout is not None:
+                layout.activate()
+        for widget in (self, self.parentWidget()):  # the latter is what the scroll area listens to
+            if widget is not None:
+                QApplication.sendEvent(widget, QEvent(QEvent.Type.LayoutRequest))
 
 
 class PlaneRow(QWidget):

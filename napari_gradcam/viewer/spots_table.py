@@ -33,6 +33,7 @@ SHOWN_SPOTS = 5
 """Rows of the table before it scrolls."""
 
 NOTHING = "No heat above the threshold."
+COUNTING = "Looking for hot spots…"
 
 _TIPS = (
     "Rank by evidence",
@@ -105,8 +106,18 @@ class SpotsTable(QWidget):
         self.export.clicked.connect(self._on_export)
         self.show_spots((), "RAS")
 
-    def show_spots(self, rows: Sequence[SpotRow], system: str) -> None:
-        """List hot spots; `system` names the axes of their positions."""
+    def show_spots(self, rows: Sequence[SpotRow] | None, system: str) -> None:
+        """List hot spots; `system` names the axes of their positions.
+
+        While they are counted those of the map before stay, dimmed, so that nothing jumps.
+        """
+        self.table.setEnabled(rows is not None)
+        self.export.setEnabled(bool(rows))
+        self.nothing.setText(COUNTING if rows is None else NOTHING)
+        if rows is not None:
+            self._fill(rows, system)
+
+    def _fill(self, rows: Sequence[SpotRow], system: str) -> None:
         before = self.table.currentRow()
         instances = any(row.instance for row in rows)
         self.table.blockSignals(True)
@@ -127,7 +138,6 @@ class SpotsTable(QWidget):
         self.table.blockSignals(False)
         self.table.setVisible(bool(rows))
         self.nothing.setVisible(not rows)
-        self.export.setEnabled(bool(rows))
         self._fit(len(rows))
 
     def _fit(self, count: int) -> None:

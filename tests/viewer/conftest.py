@@ -141,8 +141,8 @@ class FakeDock:
     def set_scores(self, rows: Sequence[Any], target: str, pinned: Sequence[str]) -> None:
         self.shown["scores"], self.shown["explained"], self.shown["pinned"] = list(rows), target, tuple(pinned)
 
-    def set_spots(self, rows: Sequence[Any], system: str) -> None:
-        self.shown["spots"], self.shown["system"] = list(rows), system
+    def set_spots(self, rows: Sequence[Any] | None, system: str) -> None:
+        self.shown["spots"], self.shown["system"] = None if rows is None else list(rows), system
 
     def set_profile(self, profile: Any) -> None:
         self.shown["profile"] = profile

@@ -16,6 +16,7 @@ from napari_gradcam.progress import Progress
 from napari_gradcam.viewer.contract import ChannelRow, Choice, Profile, Result, ScoreRow, SpotRow, Tone
 from napari_gradcam.viewer.dock import SCAN_TIP, Dock
 from napari_gradcam.viewer.look import Look, Style
+from napari_gradcam.viewer.spots_table import COUNTING, NOTHING
 from napari_gradcam.volumes.orientation import Plane
 
 RESULT = Result(
@@ -300,6 +301,33 @@ def test_hot_spots_are_listed_and_a_click_or_a_key_goes_there(dock: Dock, heard:
     assert not table.isVisible()
     assert dock.spots.nothing.isVisible()
     assert not dock.spots.export.isEnabled()
+
+
+def test_what_was_found_is_not_squeezed_before_qt_has_told_of_it(dock: Dock, qtbot: Any) -> None:
+    """A picture of the dock right after a run shows rows and profile at their full height."""
+    dock.set_result(RESULT)
+    dock.resize(400, 600)
+    qtbot.wait(50)
+    dock.set_spots(SPOTS * 3, "RAS")
+    dock.set_profile(PROFILE)
+    assert dock.spots.height() >= dock.spots.minimumSizeHint().height() > dock.spots.table.height()
+    assert dock.profile.height() >= dock.profile.heightForWidth(dock.profile.width())
+    assert dock._inner.height() >= dock._inner.heightForWidth(dock._inner.width())
+
+
+def test_while_hot_spots_are_counted_none_are_denied_and_none_can_be_picked(dock: Dock) -> None:
+    dock.set_result(RESULT)
+    dock.set_spots(None, "RAS")
+    assert dock.spots.nothing.text() == COUNTING
+    dock.set_spots(SPOTS, "RAS")
+    assert dock.spots.table.isEnabled()
+    dock.set_spots(None, "RAS")
+    assert dock.spots.table.rowCount() == 2
+    assert not dock.spots.table.isEnabled()
+    assert not dock.spots.export.isEnabled()
+    dock.set_spots((), "RAS")
+    assert dock.spots.nothing.isVisible()
+    assert dock.spots.nothing.text() == NOTHING
 
 
 def test_hot_spots_are_saved_where_the_person_says(

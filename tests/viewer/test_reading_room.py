@@ -14,6 +14,7 @@ from napari_gradcam.errors import GradCamError
 from napari_gradcam.viewer import grey, keys
 from napari_gradcam.viewer.beside import OTHER_SCAN
 from napari_gradcam.viewer.cursor import MARK, under_cursor
+from napari_gradcam.viewer.findings import Findings
 from napari_gradcam.viewer.kept import Made, Request
 from napari_gradcam.viewer.look import Look
 from napari_gradcam.viewer.planes import index_in_sight
@@ -388,3 +389,14 @@ def test_only_maps_of_one_kind_are_set_against_one_another(stage: Stage, make_ex
     for other in (first, make_explanation(stage.volume, target="no lesion", layer="early")):
         with pytest.raises(GradCamError, match="set against another"):
             opposed(first, other)
+
+
+def test_while_the_hot_spots_of_another_map_are_counted_none_are_told(stage: Stage, make_explanation: Any) -> None:
+    waiting: list[Any] = []
+    findings = Findings(stage.viewer, stage.dock, "RAS", waiting.append)
+    findings.show(*stage.room._in_sight())
+    assert stage.dock.shown["spots"] is None
+    waiting.pop()()
+    assert len(stage.dock.shown["spots"]) == 2
+    findings.show(stage.scan, stage.made, Look(threshold=0.9))
+    assert len(stage.dock.shown["spots"]) == 2
