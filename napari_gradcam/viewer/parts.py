@@ -103,8 +103,8 @@ class Column(QWidget):
     def settle(self, *parts: QWidget) -> None:
         """Give every part its height now, if any of `parts` wants another than it wanted before.
 
-        Qt tells of a new height from the inside to the outside, one level in each turn of the event loop, and the scroll
-        area comes last: until then a part that has grown is squeezed into the room that it had before.
+        Qt tells of a new height from the inside to the outside, one level in each turn of the event loop, and the
+        scroll area comes last: until then a part that has grown is squeezed into the room that it had before.
         """
         wanted = tuple((part.isHidden(), part.sizeHint().height()) for part in parts)
         if wanted == self._wanted:
