@@ -1,4 +1,4 @@
-"""What stands under a picture: what the colours mean, how long a millimetre is, what it is no good for, what to know."""
+"""What stands under a picture: what its colours mean, how long a millimetre is, and what must be known."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def scale_bar(page: Page, left: float, top: float, room: float, pixels_per_mm: f
 def bar_length(most: float) -> float:
     """Give the longest of 1, 2, 5, 10, 20, 50 … mm (and .1, .2 …) that is no longer than so many mm."""
     power = 10.0 ** np.floor(np.log10(max(most, 1e-6)))
-    return max(nice * power for nice in _NICE if nice * power <= max(most, power) * (1 + 1e-9))
+    return float(max(nice * power for nice in _NICE if nice * power <= max(most, power) * (1 + 1e-9)))
 
 
 def _meaning(explanation: Explanation, manner: Manner, style: HeatStyle | None) -> str:
@@ -166,11 +166,9 @@ def _meaning(explanation: Explanation, manner: Manner, style: HeatStyle | None) 
         return card.nothing(explanation, manner)
     against = f" against “{explanation.against}”" if explanation.against else ""
     share = f"{100 * manner.threshold:.0f} %"
-    of = (
-        ("the strongest" if style.signed else "the maximum")
-        if manner.top is None
-        else f"a fixed scale to {words.number(manner.top)}"
-    )
+    of = "the strongest" if style.signed else "the maximum"
+    if manner.top is not None:
+        of = f"a fixed scale to {words.number(manner.top)}"
     sides = ", to both sides of 0" if style.signed else ""
     text = (
         f"{words.method(explanation)} for “{explanation.target}”{against} (raw, {words.unit(explanation)}), "

@@ -16,7 +16,7 @@ from napari_gradcam.export.painting import FONT, INK
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
-    from typing import BinaryIO
+    from typing import Any, BinaryIO
 
     from matplotlib.axes import Axes
     from matplotlib.text import Text
@@ -38,7 +38,7 @@ class Page:
     def __init__(self, width: float, height: float) -> None:
         self.width, self.height = float(np.ceil(width)), float(np.ceil(height))
         self.figure = Figure(figsize=(self.width / DPI, self.height / DPI), dpi=DPI, facecolor="black")
-        self.canvas = FigureCanvasAgg(self.figure)
+        self._canvas: Any = FigureCanvasAgg(self.figure)  # untyped
 
     def axes(self, left: float, top: float, width: float, height: float) -> Axes:
         """Add axes in a box given in pixels."""
@@ -76,8 +76,22 @@ class Page:
 
     def pixels(self) -> NDArray[np.uint8]:
         """Give the page as it looks, ``(rows, columns, 3)``, red, green and blue."""
-        self.canvas.draw()
-        return np.asarray(self.canvas.buffer_rgba())[..., :3].copy()
+        self._canvas.draw()
+        return self.seen().copy()
+
+    def seen(self) -> NDArray[np.uint8]:
+        """View the page as it was drawn last, ``(rows, columns, 3)``."""
+        return np.asarray(self._canvas.buffer_rgba())[..., :3]
+
+    def backdrop(self) -> object:
+        """Draw the page without its animated artists, for :meth:`lay`."""
+        self._canvas.draw()
+        backdrop: object = self._canvas.copy_from_bbox(self.figure.bbox)
+        return backdrop
+
+    def lay(self, backdrop: object) -> None:
+        """Put a backdrop over the page, to draw its animated artists on."""
+        self._canvas.restore_region(backdrop)
 
     def save(self, path: Path | BinaryIO, *, title: str, description: str) -> None:
         """Write the page as PNG; title and description go into its text chunks."""

@@ -164,7 +164,7 @@ def _line(
 
 
 def _slices(count: int, step: float) -> tuple[Tick, ...]:
-    """Number some of the slices, from 1: about eight, at round numbers."""
+    """Write round numbers at about eight of the slices, which count from 1."""
     apart = next(nice for nice in (1, 2, 5, 10, 20, 25, 50, 100, 200, 500, 1000, 10_000) if count / nice <= 9)
     numbers = [1, *(n for n in range(apart, count + 1, apart) if n > max(1, apart / 2))]
     return tuple(Tick(round(_LEFT + (number - 0.5) * step, 2), str(number)) for number in numbers)

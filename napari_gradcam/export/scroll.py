@@ -194,18 +194,17 @@ class Film:
 
     def painted(self, numbers: range | list[int]) -> Iterator[NDArray[np.uint8]]:
         """Paint some slices. What changes is painted over the rest, which takes a tenth of painting all."""
-        canvas, changing = self._page.canvas, [self._tile.grey, self._tile.heat, self._caption, self._here]
+        changing = [self._tile.grey, self._tile.heat, self._caption, self._here]
         artists = [artist for artist in changing if artist is not None]
         for artist in artists:
             artist.set_animated(True)
-        canvas.draw()
-        rest = canvas.copy_from_bbox(self._page.figure.bbox)
+        rest = self._page.backdrop()
         for number in numbers:
-            canvas.restore_region(rest)
+            self._page.lay(rest)
             self._show(number)
             for artist in artists:
                 (artist.axes or self._page.figure).draw_artist(artist)
-            yield np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[: self.height, : self.width, :3])
+            yield self._page.seen()[: self.height, : self.width].copy()
 
     def _show(self, number: int) -> None:
         tile = self._stack.tile(self._plane, number)
@@ -236,12 +235,12 @@ def _palette(film: Film) -> Image.Image:
     # Greys are many and colours are few: median cut would leave the colours, which are read as values, to a handful.
     colourful = pixels[np.ptp(pixels, axis=1) > _COLOURFUL]
     greys = np.repeat(np.linspace(0, 255, 256 - _COLOURS).round().astype(np.uint8)[:, None], 3, axis=1)
-    chosen = list(greys.ravel())
+    chosen = [int(value) for value in greys.ravel()]
     if colourful.size:
         cut = Image.fromarray(colourful[None]).quantize(colors=_COLOURS, method=Image.Quantize.MEDIANCUT)
         chosen += (cut.getpalette() or [])[: 3 * _COLOURS]
     palette = Image.new("P", (1, 1))
-    palette.putpalette([int(value) for value in chosen])
+    palette.putpalette(chosen)
     return palette
 
 

@@ -133,7 +133,7 @@ class Stack:
         mark
             A voxel of the display grid to be marked, or None.
         """
-        across, down, right = order = plane.dims_order
+        _, down, right = order = plane.dims_order
         grey = self._grey.transpose(*order, *range(3, self._grey.ndim))
         return Tile(
             caption=self.caption(plane, number),

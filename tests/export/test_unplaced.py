@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from napari_gradcam import words
-from napari_gradcam.export.tiles import NO_LETTERS, tiles_through
+from napari_gradcam.export.manner import Manner
+from napari_gradcam.export.tiles import NO_LETTERS, Stack, tiles_through
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,10 +21,11 @@ def test_no_letters_and_no_coordinates(
     placed = make_volume()
     unplaced = replace(placed, in_patient_space=False)
     explanation = make_explanation(placed)
+    stack = Stack(replace(explanation, volumes=(unplaced,)), Manner())
     i, j, k = explanation.peak.index
     assert words.hottest_point(explanation, unplaced) == f"voxel {i} {j} {k}"
     assert words.hottest_point(explanation, placed).endswith(" mm")
-    for tile in tiles_through(unplaced, explanation.heatmap, (i, j, k), marked=True):
+    for tile in tiles_through(stack, (i, j, k), marked=True):
         assert tile.letters == NO_LETTERS
         assert tile.caption.startswith("Plane ")
         assert "mm" not in tile.caption
