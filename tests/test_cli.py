@@ -99,7 +99,11 @@ def test_explain_prints_scores_and_place_and_leaves_files_that_agree(
     heatmap = nib.load(tmp_path / "out/heatmap.nii.gz")
     np.testing.assert_allclose(heatmap.affine, nib.load(scan).affine)
     assert heatmap.shape == (16, 16, 16)
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"heatmap.nii.gz", "overlay.png", "scores.json"}
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    assert written == {
+        *("heatmap.nii.gz", "overlay.png", "montage.png", "report.html", "explanation.json"),
+        *("scores.json", "scores.csv", "hotspots.csv", "profile.csv"),
+    }
     for said in (
         "[red]lesion",
         f"{record['scores']['[red]lesion']:.3f}",

@@ -66,7 +66,7 @@ def heatmap_image(explanation: Explanation) -> nib.Nifti1Image:
         float32, shape ``(i, j, k)``, affine in RAS+ mm, xyzt units mm.
     """
     told = f"{explanation.method} of '{explanation.target}', raw, {words.unit(explanation)}"
-    return _on_scan(explanation, np.asarray(explanation.heatmap, dtype=np.float32), told)
+    return on_scan_image(explanation, np.asarray(explanation.heatmap, dtype=np.float32), told)
 
 
 def bands_image(explanation: Explanation, top: float) -> nib.Nifti1Image:
@@ -85,7 +85,7 @@ def bands_image(explanation: Explanation, top: float) -> nib.Nifti1Image:
         uint8, see :func:`napari_gradcam.bands.bands_of`; the intent is a label map.
     """
     bands = bands_of(explanation.heatmap, top, signed=explanation.signed)
-    image = _on_scan(explanation, bands, f"bands of {explanation.method} of '{explanation.target}'")
+    image = on_scan_image(explanation, bands, f"bands of {explanation.method} of '{explanation.target}'")
     image.header.set_intent("label", name="bands")
     return image
 
@@ -130,7 +130,8 @@ def _coarse_affine(explanation: Explanation) -> NDArray[np.float64] | None:
     return cast("NDArray[np.float64]", affines[0])
 
 
-def _on_scan(explanation: Explanation, values: NDArray[Any], told: str) -> nib.Nifti1Image:
+def on_scan_image(explanation: Explanation, values: NDArray[Any], told: str) -> nib.Nifti1Image:
+    """Give values on the native grid of an explained scan as a NIfTI image; see :func:`grid_image`."""
     forms = source_forms(explanation.volumes[0], explanation.affine) if explanation.volumes else None
     code = SCANNER if explanation.volumes and _is_dicom(explanation.volumes[0]) else ALIGNED
     return grid_image(values, explanation.affine, told, unit=explanation.unit, forms=forms, code=code)

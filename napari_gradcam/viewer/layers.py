@@ -26,8 +26,8 @@ METADATA = "napari_gradcam"
 """The key in ``layer.metadata`` that holds what this plugin keeps with a layer."""
 
 SCAN, EXPLANATION, TURNED = "volume", "explanation", "on display grid"
-"""Keys below :data:`METADATA`: of a scan's layer, of a heat map's, and whether that lies on our display grid rather than
-on the axes of another plugin's layer."""
+"""Keys below :data:`METADATA`: of a scan's layer, of a heat map's, and whether that lies on our display grid rather
+than on the axes of another plugin's layer."""
 
 BLENDING = "translucent_no_depth"
 

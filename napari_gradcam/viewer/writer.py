@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+_RGB = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
+"""NIfTI's RGB24."""
+
+
 def write_image(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
     """Save an Image layer: a heat map, a scan, or any other that says how large its voxels are.
 
@@ -62,13 +66,15 @@ def _written(path: str, data: Any, attributes: dict[str, Any], kind: str) -> lis
 
 def _image(layer: Layer) -> Nifti1Image:
     """Make a NIfTI image of what a layer holds, on the grid of its scan."""
-    from napari_gradcam.export.nifti import grid_image, on_scan_image
+    from napari_gradcam.export.nifti import grid_image, on_scan_image, source_forms
 
     explanation = explanation_of(layer)
     if explanation is not None:
         return on_scan_image(explanation, _stored(on_native_grid(layer, explanation)), layer.name)
     volume = read_layer(layer)
-    return grid_image(_stored(volume.array), volume.affine, layer.name, unit=volume.unit)
+    values = _stored(volume.array) if volume.color is None else np.ascontiguousarray(volume.color).view(_RGB)[..., 0]
+    forms = source_forms(volume, volume.affine)
+    return grid_image(values, volume.affine, layer.name, unit=volume.unit, forms=forms)
 
 
 def _stored(values: NDArray[Any]) -> NDArray[Any]:
