@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 WIDTH, HEIGHT = 720.0, 240.0
 """Of the whole chart, in its own units."""
 
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 46.0, 12.0, 44.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 70.0, 50.0, 12.0, 44.0
 _FROM = {"axial": "head", "coronal": "front", "sagittal": "right"}
 _TO = {"axial": "feet", "coronal": "back", "sagittal": "left"}
 
