@@ -13,14 +13,16 @@ from napari_gradcam.errors import GradCamError
 from napari_gradcam.export.files import gathered_in, refuse_unwritable
 from napari_gradcam.export.formats import ALL, DEFAULT, FORMATS, files_of
 from napari_gradcam.export.manner import Manner
+from napari_gradcam.progress import Progress, finish
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_gradcam.explanation import Explanation
+    from napari_gradcam.progress import Steps
     from napari_gradcam.volumes import Volume
 
-__all__ = ["ALL", "DEFAULT", "FORMATS", "ExistingFileError", "Manner", "check_folder", "save"]
+__all__ = ["ALL", "DEFAULT", "FORMATS", "ExistingFileError", "Manner", "check_folder", "save", "save_steps"]
 
 
 class ExistingFileError(GradCamError):
@@ -71,6 +73,18 @@ def save(
         If a format does not exist or does not fit, the scan's own files would be replaced, or the files cannot be
         written; the folder is then as it was.
     """
+    return finish(save_steps(explanation, folder, formats, manner, overwrite=overwrite))
+
+
+def save_steps(
+    explanation: Explanation,
+    folder: Path | str,
+    formats: Sequence[str] = DEFAULT,
+    manner: Manner | None = None,
+    *,
+    overwrite: bool = False,
+) -> Steps[list[Path]]:
+    """Do as :func:`save`, pausing before each file: close the generator there to cancel, and nothing is left."""
     folder, manner = Path(folder), manner or Manner()
     files = files_of(explanation, formats)
     names = [file.name for file in files]
@@ -79,7 +93,8 @@ def save(
     if existing and not overwrite:
         raise ExistingFileError(folder, existing)
     with gathered_in(folder) as meanwhile:
-        for file in files:
+        for number, file in enumerate(files):
+            yield Progress(number, len(files), f"Writing {file.name}")
             file.write(explanation, meanwhile / file.name, manner)
     return [folder / name for name in names]
 

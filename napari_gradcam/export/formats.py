@@ -78,6 +78,21 @@ FORMATS: Mapping[str, Sequence[File]] = {
 }
 """What :func:`napari_gradcam.export.save` writes, by the name of the format, in the order in which it is written."""
 
+LABELS: Mapping[str, str] = {
+    "nifti": "Heat map (NIfTI)",
+    "coarse": "The network's own cells (NIfTI)",
+    "bands": "Bands as a label map (NIfTI)",
+    "picture": "Three planes through the hottest point (PNG)",
+    "montage": "The hottest slices (PNG)",
+    "animation": "Scroll through the slices (GIF)",
+    "video": "Scroll through the slices (MP4)",
+    "report": "Report (HTML)",
+    "tables": "Scores, hot spots, profile (CSV, JSON)",
+    "dicom": "Parametric map, segmentation, picture and report (DICOM)",
+    "record": "Record to open or run again (JSON)",
+}
+"""What the formats are called."""
+
 DEFAULT = ("nifti", "picture", "montage", "report", "tables", "record")
 """What is saved where nobody chooses."""
 

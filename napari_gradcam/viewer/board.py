@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_gradcam import words
+from napari_gradcam.export.card import card
 from napari_gradcam.viewer import choices, readout
 from napari_gradcam.viewer.channel_layers import in_colours, is_picture
 from napari_gradcam.viewer.contract import Choice
 from napari_gradcam.viewer.kept import DEFAULT
 from napari_gradcam.viewer.layers import scan_of_reader
-from napari_gradcam.viewer.readout import card_lines
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -90,8 +90,4 @@ class Board:
             self._dock.set_result(None, volume.notices if volume is not None else ())
         else:
             self._dock.set_result(readout.result(shown.explanation, shown.volumes[0], look))
-        classifier = self._models.get(shown.request.model) if shown is not None else None
-        if shown is None or classifier is None:
-            self._dock.set_card((words.PURPOSE,))
-        else:
-            self._dock.set_card(card_lines(shown.explanation, classifier, look))
+        self._dock.set_card((words.PURPOSE,) if shown is None else card(shown.explanation, look.manner()))

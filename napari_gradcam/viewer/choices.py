@@ -33,14 +33,14 @@ def layers_of(classifier: Classifier | None) -> list[Choice]:
 
 def classes_of(classifier: Classifier | None, scores: Mapping[str, ScoreRow]) -> list[Choice]:
     """List the classes, with their scores as they are said where there are any."""
-    names = classifier.class_names if classifier is not None else ()
+    names = classifier.class_names if classifier is not None else tuple(scores)
     listed = [Choice(f"{name} ({scores[name].said})" if name in scores else name, name) for name in names]
     return [Choice("highest score", DEFAULT), *listed]
 
 
 def score_rows(classifier: Classifier | None, scores: Mapping[str, ScoreRow]) -> list[ScoreRow]:
     """List the classes for the table of scores, the most probable first; before a run, in the model's own order."""
-    names = classifier.class_names if classifier is not None else ()
+    names = classifier.class_names if classifier is not None else tuple(scores)
     rows = [scores.get(name, ScoreRow(name)) for name in names]
     return sorted(rows, key=lambda row: -1.0 if row.probability is None else -row.probability)
 

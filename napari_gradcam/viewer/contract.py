@@ -187,6 +187,7 @@ class DockEvents(SignalGroup):
     spots_saved = Signal(object)  # Path
     slice_picked = Signal(int)
     window_picked = Signal(str)
+    save_pressed = Signal()
     beside_pressed = Signal()  # keep the map in sight beside those that follow
     alone_pressed = Signal()
 

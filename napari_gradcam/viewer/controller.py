@@ -28,13 +28,17 @@ from napari_gradcam.viewer.contract import (
 from napari_gradcam.viewer.kept import DEFAULT, Kept, Made, Request
 from napari_gradcam.viewer.layers import is_overlay, may_be_scan
 from napari_gradcam.viewer.loading import Ask, Loading
+from napari_gradcam.viewer.look import Look
 from napari_gradcam.viewer.models import Models
 from napari_gradcam.viewer.opening import Cancelled, open_scans
 from napari_gradcam.viewer.overlay import HeatMapOverlay
 from napari_gradcam.viewer.planes import go_to
 from napari_gradcam.viewer.preferences import Preferences, models_in
+from napari_gradcam.viewer.reopening import NO_MODEL as NO_RECORDED_MODEL
+from napari_gradcam.viewer.reopening import reopened_in
 from napari_gradcam.viewer.room import InSight, Room
 from napari_gradcam.viewer.runs import Runs
+from napari_gradcam.viewer.saving import NoDialogs, Saver
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -44,11 +48,12 @@ if TYPE_CHECKING:
 
     from napari_gradcam.classifiers import Classifier
     from napari_gradcam.explanation import Explanation
-    from napari_gradcam.viewer.look import Look
+    from napari_gradcam.viewer.saving import SaveDialogs
     from napari_gradcam.volumes import Volume
 
 NO_SCAN = "Open a scan first: drop a NIfTI file or a DICOM folder on the window, or File > Open Sample > Grad-CAM."
 NO_MODEL = "Choose a model first: a MONAI bundle as a folder or a zip file, or a recipe."
+METHOD_CHOICES = [Choice(label, name) for name, label in METHODS.items()]
 CHANGED = "Layer “{}” was changed while it was explained: explain it again."
 
 
@@ -87,6 +92,8 @@ class Controller:
         When what takes long to count is counted; by default at once.
     ahead
         When the other classes are explained before anyone asks; by default never.
+    save_dialogs
+        Asks what to save, and where; by default nothing.
     """
 
     def __init__(
@@ -100,6 +107,7 @@ class Controller:
         canvases: Canvases | None = None,
         later: Later = at_once,
         ahead: Later | None = None,
+        save_dialogs: SaveDialogs | None = None,
     ) -> None:
         self._viewer, self._dock, self._jobs, self._work = viewer, dock, jobs, work or Work()
         preferences = preferences or Preferences()
@@ -114,15 +122,18 @@ class Controller:
         self._wanted = Request("", self._models.first, next(iter(METHODS)), device=preferences.device)
         self._pinned: tuple[str, ...] = ()
         self._room = Room(viewer, dock, canvases or NoCanvases(), self._in_sight, preferences.system, later)
+        dialogs = save_dialogs or NoDialogs()
+        self._saver = Saver(dock, self._runs, dialogs, self._in_sight, preferences.system)
         actions = {keys.EXPLAIN: self.explain, keys.CANCEL: self._on_cancel}
         self._keys = keys.Keys(viewer, self._room.actions | actions)
         self._connect()
         dock.set_models(self._models.choices, self._wanted.model)
-        dock.set_methods([Choice(label, name) for name, label in METHODS.items()], self._wanted.method)
+        dock.set_methods(METHOD_CHOICES, self._wanted.method)
         dock.set_devices(choices.devices_of(()), self._wanted.device)
         dock.set_about(())
         dock.set_look(self._look)
         self._on_layers()
+        self._reopen()
 
     def start(self) -> None:
         """Load the model that is picked, which brings torch and MONAI, unless the person was faster.
@@ -148,6 +159,7 @@ class Controller:
         events.device_picked.connect(self._on_device)
         events.explain_pressed.connect(self.explain)
         events.cancel_pressed.connect(self._on_cancel)
+        events.save_pressed.connect(self._saver.save)
         events.look_changed.connect(self._on_look)
         for emitter, heard in self._viewer_events():
             emitter.connect(heard)
@@ -292,6 +304,23 @@ class Controller:
         if isinstance(layer, Image) and not is_overlay(layer) and may_be_scan(layer):
             self._wanted = self._wanted._replace(scan=_key(layer))
         self._on_layers()
+        self._reopen()
+
+    def _reopen(self) -> None:
+        """Show the map of a record that was opened, and the dock as it was; its model is loaded behind it."""
+        found = reopened_in(self._layers(), self._models)
+        if found is None:
+            return
+        made, record = found
+        self._wanted = made.request
+        self._on_napari_slider(Look.of(record.manner))
+        self._kept.add(made)
+        self._dock.set_models(self._models.choices, self._wanted.model)
+        self._dock.set_methods(METHOD_CHOICES, self._wanted.method)
+        self._show(made)
+        self._show_model()
+        if record.model is None:
+            self._dock.say(NO_RECORDED_MODEL.format(record.told["model"]["name"]))
 
     def _on_layers(self, event: Any = None) -> None:
         """List the scans anew; what belonged to one that is gone goes with it."""

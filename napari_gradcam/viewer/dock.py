@@ -86,6 +86,7 @@ class Dock(QWidget):
         self.device = choice_box("device", "Device", "Where the network runs")
         self.explain = PushButton(text="Explain", tooltip="Run the model on the scan and show where it looked")
         self.cancel = PushButton(text="Cancel", tooltip="Stop after the step that is being done", enabled=False)
+        self.save = PushButton(text="Save…", tooltip="Save the map, pictures, a report, numbers", enabled=False)
         self.planes = PlaneRow(self.events.plane_picked.emit, self.events.space_picked.emit)
         self.progress = ProgressRow()
         self.message = MessageLabel()
@@ -147,7 +148,7 @@ class Dock(QWidget):
         column.addWidget(self.planes)
         column.addLayout(form)
         column.addWidget(self.settings)
-        column.addLayout(side_by_side(self.explain.native, self.cancel.native))
+        column.addLayout(side_by_side(self.explain.native, self.cancel.native, self.save.native))
         for section in (self.progress, self.message, heading("Scores"), self.scores, self.result):
             column.addWidget(section)
         column.addWidget(heading("Heat map"))
@@ -205,6 +206,7 @@ class Dock(QWidget):
         self.alone.clicked.connect(lambda: events.alone_pressed.emit())
         self.explain.clicked.connect(lambda: events.explain_pressed.emit())
         self.cancel.clicked.connect(lambda: events.cancel_pressed.emit())
+        self.save.clicked.connect(lambda: events.save_pressed.emit())
 
     def _show_about(self) -> None:
         """Scroll to what the model says; to its title where it is higher than what is in sight."""
@@ -344,7 +346,7 @@ class Dock(QWidget):
         """Show what was found; where nothing was yet, what must be known of the scan."""
         self.display.show_result(result)
         self.result.setVisible(result is not None)
-        self.beside.enabled = result is not None
+        self.beside.enabled = self.save.enabled = result is not None
         if result is not None:
             self.facts.show_facts(result.facts)
         sentences = notices if result is None else result.sentences

@@ -6,8 +6,12 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from napari_gradcam.export.manner import LEAST, Manner
+
 if TYPE_CHECKING:
+    from napari_gradcam.coordinates import System
     from napari_gradcam.explanation import Explanation
+    from napari_gradcam.export.manner import Style as SavedStyle
 
 COLORMAPS = ("inferno", "turbo", "viridis", "cividis", "magma")
 """On offer; turbo is familiar but not perceptually uniform, so it is not the first. cividis is made for readers who do
@@ -16,8 +20,8 @@ not tell red from green (Nuñez et al. 2018)."""
 LAST_THRESHOLD = 0.95
 """The highest threshold as a share of the scale's top."""
 
-LEAST = 1e-3
-"""The share of the scale's top that heat must have to be called hot, where the threshold is lower: not nothing."""
+_FAINTEST = 0.01
+"""The opacity that pictures have at least: one without any heat would say that there is none."""
 
 
 class Style(Enum):
@@ -52,6 +56,17 @@ class Look:
     colormap: str = COLORMAPS[0]
     fixed_top: float | None = None
     style: Style = Style.FILLED
+
+    def manner(self, system: System = "RAS", *, deidentified: bool = False) -> Manner:
+        """Give how results are painted that are to look as the map does."""
+        opacity = max(self.opacity, _FAINTEST)
+        style: SavedStyle = self.style.value
+        return Manner(self.threshold, opacity, self.colormap, self.fixed_top, system, style, deidentified)
+
+    @classmethod
+    def of(cls, manner: Manner) -> Look:
+        """Give the look of what was painted in a manner."""
+        return cls(manner.opacity, manner.threshold, manner.colormap, manner.top, Style(manner.style))
 
     @property
     def in_bands(self) -> bool:

@@ -42,11 +42,11 @@ def open_scans(path: str | Sequence[str]) -> list[FullLayerData]:
         If the person did not want one.
     """
     window = _window()
-    catalogue = _run(find_scans_steps(path), window)
+    catalogue = run(find_scans_steps(path), window)
     opened = []
     for pick in _picked(catalogue, window):
         try:
-            opened.append(_run(pick.scan.steps(pick.frame, resample=pick.resample), window))
+            opened.append(run(pick.scan.steps(pick.frame, resample=pick.resample), window))
         except GradCamError as error:
             if window is None and not opened and len(catalogue.scans) == 1:
                 raise
@@ -87,8 +87,14 @@ def _window() -> Any:
     return viewer.window._qt_window if viewer is not None else None
 
 
-def _run(steps: Steps[Answer], window: Any) -> Answer:
-    """Run work on the main thread, as napari's readers do; its window stays alive between the steps."""
+def run(steps: Steps[Answer], window: Any) -> Answer:
+    """Run work on the main thread, as napari's readers do; its window stays alive between the steps.
+
+    Raises
+    ------
+    Cancelled
+        If the person stopped it.
+    """
     if window is None:
         return finish(steps)
     from qtpy.QtCore import Qt

@@ -1,4 +1,4 @@
-"""What napari calls to open a file, folder or archive: each scan as an Image layer on the display grid.
+"""What napari calls to open a file, folder, archive or record: each scan as an Image layer on the display grid.
 
 Reading loads neither torch nor MONAI. Anything that is not ours is refused fast, so that other readers may try.
 """
@@ -16,6 +16,7 @@ from napari.utils.notifications import show_error
 from napari_gradcam.errors import GradCamError
 from napari_gradcam.viewer.current import current_viewer
 from napari_gradcam.viewer.opening import Cancelled, open_scans
+from napari_gradcam.viewer.reopening import is_record, open_record
 from napari_gradcam.volumes.nifti import is_nifti
 from napari_gradcam.volumes.reading import walk_files
 from napari_gradcam.volumes.signs import DICOM_HEAD, EVERYDAY_ENDINGS, begins_as_dataset, has_dicom_mark
@@ -23,6 +24,7 @@ from napari_gradcam.volumes.signs import DICOM_HEAD, EVERYDAY_ENDINGS, begins_as
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+RECORD_ENDING = ".json"
 _ENDINGS = (".nii", ".nii.gz", ".nii.bz2", ".dcm", ".dicom", ".ima")
 _FILES_LOOKED_AT = 100
 """How many files of a folder are looked into before it is called one without scans."""
@@ -31,7 +33,7 @@ _NAMES_LOOKED_AT = 20_000
 
 
 def get_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], list[tuple[Any, ...]]] | None:
-    """Give the function that reads a scan, or None for what is not ours.
+    """Give the function that reads a scan or a record, or None for what is not ours.
 
     Parameters
     ----------
@@ -43,7 +45,7 @@ def get_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], lis
 
 
 def read(path: str | Sequence[str]) -> list[tuple[Any, ...]]:
-    """Read the scans that a person dropped or opened, each as a layer of its own.
+    """Read the scans, or the record, that a person dropped or opened, each scan as a layer of its own.
 
     In a window, a file that cannot be used is told in one sentence as napari's notification, and no layer is added:
     of an exception napari would tell that our reader gave an error, and keep the reason to itself.
@@ -54,6 +56,8 @@ def read(path: str | Sequence[str]) -> list[tuple[Any, ...]]:
         If there is no readable scan, and there is no window.
     """
     try:
+        if isinstance(path, str) and path.lower().endswith(RECORD_ENDING):
+            return list(open_record(path))
         return list(open_scans(path))
     except Cancelled:
         return [(None,)]
@@ -68,6 +72,8 @@ def _is_ours(path: Path) -> bool:
     if path.is_dir():
         return any(map(_is_scan, islice(_candidates(path), _FILES_LOOKED_AT)))
     name = path.name.lower()
+    if name.endswith(RECORD_ENDING):
+        return is_record(path)
     if name.endswith(".zip"):
         return _holds_scans(path)
     return _is_scan(path) or (is_nifti(path) if name.endswith((".hdr", ".img")) else False)

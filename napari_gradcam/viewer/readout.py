@@ -8,7 +8,6 @@ from napari_gradcam import words
 from napari_gradcam.viewer.contract import Result, ScoreRow
 
 if TYPE_CHECKING:
-    from napari_gradcam.classifiers import Classifier
     from napari_gradcam.explanation import Explanation
     from napari_gradcam.viewer.look import Look
     from napari_gradcam.volumes import Volume
@@ -50,31 +49,6 @@ def scores(explanation: Explanation) -> dict[str, ScoreRow]:
         name: ScoreRow(name, value, words.probability(value), words.number(explanation.logits[name]))
         for name, value in explanation.scores.items()
     }
-
-
-def card_lines(explanation: Explanation, classifier: Classifier, look: Look) -> tuple[str, ...]:
-    """Say by what a map was made, and what it is no good for.
-
-    Parameters
-    ----------
-    explanation
-        The map.
-    classifier
-        The model; of the SHA-256 of its weights the beginning is told.
-    look
-        How the map is painted.
-    """
-    version = f" {classifier.version}" if classifier.version else ""
-    against = f" against {explanation.against}" if explanation.against else ""
-    least = words.number(look.least(explanation))
-    scale = "fixed scale" if look.fixed_top is not None else "scale of this map"
-    return (
-        f"{classifier.name}{version}, weights {classifier.weights_digest[:12]}",
-        f"{explanation.target}{against} · {words.method(explanation)} at {explanation.layer}",
-        f"cell {words.cell(explanation)} · painted from {least} {words.unit(explanation)} "
-        f"({100 * look.threshold:.0f} %, {scale})",
-        words.PURPOSE,
-    )
 
 
 def _visibility(explanation: Explanation, look: Look) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from napari_gradcam.viewer.controller import Controller
 from napari_gradcam.viewer.dock import Dock
 from napari_gradcam.viewer.jobs import QtJobs
 from napari_gradcam.viewer.preferences import read_preferences
+from napari_gradcam.viewer.save_dialog import QtSaveDialogs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,6 +73,7 @@ class GradCamWidget(Dock):
             preferences=read_preferences(),
             canvases=QtCanvases(viewer, self),
             later=Afterwards(self, COUNT_AFTER_MS),
+            save_dialogs=QtSaveDialogs(self),
             ahead=Afterwards(self, AHEAD_AFTER_MS),
         )
         self._take_on_theme(viewer)
