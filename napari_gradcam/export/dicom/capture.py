@@ -91,7 +91,7 @@ def _capture(made: Making) -> Dataset:
         del dataset.DateOfSecondaryCapture, dataset.TimeOfSecondaryCapture
     dataset.SecondaryCaptureDeviceManufacturer = dataset.Manufacturer
     dataset.SecondaryCaptureDeviceManufacturerModelName = dataset.ManufacturerModelName
-    dataset.SecondaryCaptureDeviceSoftwareVersions = dataset.SoftwareVersions
+    dataset.SecondaryCaptureDeviceSoftwareVersions = list(dataset.SoftwareVersions)
     dataset.ImageComments = f"{words.PURPOSE} {made.title}"
     by = algorithm(explanation, made.manner.least(explanation))
     dataset.DerivationDescription = f"{by.name} {by.version}; {by.told}"[:_TEXT]

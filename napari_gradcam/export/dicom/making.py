@@ -103,7 +103,7 @@ class Making:
             "instance_number": 1,
             "manufacturer": MAKER,
             "manufacturer_model_name": MAKER,
-            "software_versions": versions(self.explanation),
+            "software_versions": list(versions(self.explanation)),
             "device_serial_number": __version__,
             "series_description": short(self.title),
             "specific_character_set": UTF8,
@@ -226,7 +226,7 @@ def algorithm(explanation: Explanation, least: float | None = None) -> Algorithm
         "threshold": "" if least is None else repr(float(least)),
         "unit": words.unit(explanation),
     }
-    told = {name: value for name, value in parameters.items() if value}
+    told = {name: _line(value) for name, value in parameters.items() if value}
     return Algorithm(short(f"{words.method(explanation)} ({MAKER})"), __version__, told)
 
 
@@ -239,8 +239,12 @@ def versions(explanation: Explanation) -> tuple[str, ...]:
 
 def short(text: str, most: int = _LONG) -> str:
     """Give a text that fits into a value of so many characters, without what divides values (PS3.5, 6.2)."""
-    line = " ".join(text.replace("\\", "/").split())
+    line = _line(text)
     return line if len(line) <= most else line[: most - 1] + "…"
+
+
+def _line(text: str) -> str:
+    return " ".join(text.replace("\\", "/").split())
 
 
 def _series_number(source: Source) -> int:

@@ -64,13 +64,14 @@ def class_groups(made: Making, spots: int) -> list[Any]:
     for name in ranked[:MOST_CLASSES]:
         score, asked = explanation.scores[name], name == explanation.target
         found = codes.SCT.Present if spots else codes.SCT.Absent
-        percent = [_measure(codes.DCM.CertaintyOfFinding, 100 * score, codes.UCUM.Percent)]
+        known = math.isfinite(score)
+        percent = [_measure(codes.DCM.CertaintyOfFinding, 100 * score, codes.UCUM.Percent)] if known else None
         groups.append(
             MeasurementsAndQualitativeEvaluations(
                 tracking_identifier=TrackingIdentifier(new_uid(), short(f"Class {name}")),
                 finding_type=class_code(explanation, name),
                 algorithm_id=_algorithm(made),
-                measurements=percent if math.isfinite(score) else None,
+                measurements=percent,
                 qualitative_evaluations=[QualitativeEvaluation(FOUND, found)] if asked else None,
             )
         )

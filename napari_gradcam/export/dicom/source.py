@@ -39,6 +39,8 @@ SAME_MM = 1e-3
 BY_HAND = "The map does not say which scan it is of, so that no DICOM can refer to it: explain a scan of DICOM files."
 _NOTHING = 1e-6
 """A share of a slice that is rounding."""
+_DIGITS = 1e-4
+"""Direction cosines are written with so few digits."""
 _INSTEAD = "save as NIfTI, as a picture or as a report instead"
 
 
@@ -262,15 +264,22 @@ def _stacked(volume: Volume, made: Stack, *, known: bool) -> Source:
         mixed = [rank for rank, part in ((lower, 1 - share), (upper, share)) if part > _NOTHING]
         whole = len(mixed) == 1 or lower == upper
         references.append(tuple(_reference(slices[rank], whole, known) for rank in dict.fromkeys(mixed)))
+    dataset = _dataset(slices[0].header)
     return Source(
-        dataset=_dataset(slices[0].header),
+        dataset=dataset,
         references=_of_one_series(references),
         positions=positions,
-        orientation=axes.T,
+        orientation=_as_written(dataset, axes.T),
         pixel_spacing=slices[0].pixel_spacing or (1.0, 1.0),
         thickness=slices[0].thickness,
         spacing=_spacing(positions, axes.T),
     )
+
+
+def _as_written(dataset: Dataset, axes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give the orientation as a classic image writes it: other programs compare the digits."""
+    written = np.array([float(one) for one in dataset.get("ImageOrientationPatient") or ()])
+    return written.reshape(2, 3) if written.size == 6 and np.allclose(written, axes.ravel(), atol=_DIGITS) else axes
 
 
 def _of_one_series(references: Sequence[tuple[Reference, ...]]) -> tuple[tuple[Reference, ...], ...]:
