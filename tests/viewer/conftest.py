@@ -28,6 +28,7 @@ ON_SCREEN = {
     "test_panes.py",
     "test_trusting.py",
     "test_about.py",
+    "test_results.py",
     "test_walks.py",
     "test_any_model.py",
 }
