@@ -312,7 +312,8 @@ class Controller:
         if found is None:
             return
         made, record = found
-        self._wanted = made.request
+        against = made.request.against
+        self._wanted, self._pinned = made.request, (made.request.target, against) if against else ()
         self._on_napari_slider(Look.of(record.manner))
         self._kept.add(made)
         self._dock.set_models(self._models.choices, self._wanted.model)

@@ -80,6 +80,7 @@ class SaveDialog(QDialog):
         column.addWidget(heading("What"))
         for box in self.formats.values():
             column.addWidget(box)
+        column.addWidget(heading("Patient"))
         column.addWidget(self.private)
         column.addWidget(heading("Where"))
         row = QHBoxLayout()
