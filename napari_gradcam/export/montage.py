@@ -38,6 +38,9 @@ _LETTER, _LETTER_ROOM = 9.5, 22.0
 _NARROWEST = 250.0
 """A slice has at least so much room with its captions, in pixels."""
 
+_APART = 40.0
+"""Slices are no further apart than this where there is room, in pixels."""
+
 _SCALE_ROOM = 26.0
 """For the bar of mm, in pixels."""
 
@@ -203,7 +206,10 @@ class _Grid:
         rows = math.ceil(len(tiles) / max(3, min(most, 6)))
         columns = max(2, math.ceil(len(tiles) / rows))
         scale = min((room / columns - 2 * _LETTER_ROOM) / width, _TALLEST / height)
-        slot = room / columns, height * scale + 2 * _LETTER_ROOM + 2 * line_height(SMALL) + 14
+        slot = (
+            min(room / columns, max(_NARROWEST, width * scale + 2 * _LETTER_ROOM + _APART)),
+            height * scale + 2 * _LETTER_ROOM + 2 * line_height(SMALL) + 14,
+        )
         return cls(tiles, columns, scale, slot)
 
     @property

@@ -251,25 +251,26 @@ class _Row:
         return cls(tiles, scale, max(float(width), taken), max(heights) * scale + CAPTION_ROOM + 2 * LETTER_ROOM)
 
     def paint(self, page: Page, top: float, grey: tuple[float, float], style: HeatStyle | None, in_mm: bool) -> None:
-        """Paint the tiles with their captions, centred on the page and on one another, and the scale under the first.
+        """Paint the tiles with their captions, centred on the page and on one another, and the scale under a wide one.
 
         The axes of the tiles are the page's first ones.
         """
-        left = first = (self.width - sum(_slot(tile, self.scale) for tile in self.tiles)) / 2
-        for tile in self.tiles:
-            slot, (width, height) = _slot(tile, self.scale), (mm * self.scale for mm in tile.size_mm)
-            page.write(
-                left + slot / 2, top, wrapped(tile.caption, slot, BODY, bold=True)[:1], BODY, bold=True, align="center"
-            )
-            middle = top + CAPTION_ROOM + (self.height - CAPTION_ROOM) / 2
+        left = (self.width - sum(_slot(tile, self.scale) for tile in self.tiles)) / 2
+        slots = [_slot(tile, self.scale) for tile in self.tiles]
+        measured = next(number for number, slot in enumerate(slots) if slot >= max(slots) / 2) if in_mm else None
+        middle = top + CAPTION_ROOM + (self.height - CAPTION_ROOM) / 2
+        bars = []
+        for number, (tile, slot) in enumerate(zip(self.tiles, slots, strict=True)):
+            width, height = (mm * self.scale for mm in tile.size_mm)
+            caption = wrapped(tile.caption, slot, BODY, bold=True)[:1]
+            page.write(left + slot / 2, top, caption, BODY, bold=True, align="center")
             paint(page.axes(left + (slot - width) / 2, middle - height / 2, width, height), tile, grey, style)
+            if number == measured:
+                start = min((slot - width) / 2, LETTER_ROOM)
+                bars.append((left + start, middle + height / 2 + LETTER_ROOM / 2, slot / 2 - start - 24))
             left += slot
-        if in_mm:
-            slot, (width, height) = _slot(self.tiles[0], self.scale), (mm * self.scale for mm in self.tiles[0].size_mm)
-            middle = top + CAPTION_ROOM + (self.height - CAPTION_ROOM) / 2
-            start = min(first + (slot - width) / 2, first + LETTER_ROOM)
-            room = first + slot / 2 - start - 24
-            scale_bar(page, start, middle + height / 2 + LETTER_ROOM / 2, room, self.scale, BODY)
+        for bar in bars:
+            scale_bar(page, *bar, self.scale, BODY)
 
 
 def _slot(tile: Tile, scale: float) -> float:

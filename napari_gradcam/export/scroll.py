@@ -180,6 +180,8 @@ class Film:
         (self._caption,) = self._page.write(size.width / 2, frame.top, [" "], body, bold=True, align="center")
         strip_top = top + height + size.letters
         self._here = self._strip(MARGIN, strip_top, size.width - 2 * MARGIN)
+        told = "orange: slices that reach the threshold" if self.evidence.any() else "no slice reaches the threshold"
+        self._page.write(MARGIN, strip_top + 1.5 * _STRIP, [told], small)
         if self._step > 1:
             told = f"every {_ordinal(self._step)} slice is shown"
             self._page.write(size.width - MARGIN, strip_top + 1.5 * _STRIP, [told], small, align="right")

@@ -1,4 +1,4 @@
-"""The report in a real browser: a headless Chromium shows it, measures it and prints it."""
+"""The report and the video in a real browser: a headless Chromium shows, measures, prints and plays them."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from PIL import Image
 
 from napari_gradcam.export.manner import Manner
 from napari_gradcam.export.report import write_report
+from napari_gradcam.export.scroll import write_gif, write_mp4
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,8 +100,8 @@ def test_it_looks_like_a_page_and_the_console_stays_silent(tmp_path: Path, repor
     assert console(run) == []
     with Image.open(shot) as picture:
         pixels = np.asarray(picture.convert("RGB")).astype(int)
+        assert len(picture.convert("RGB").getcolors(pixels.size) or ()) > 100
     assert pixels.shape == (2400, 1200, 3)
-    assert np.unique(pixels.reshape(-1, 3), axis=0).shape[0] > 100
     assert (pixels[:, 5] == 255).all()  # paper at the edge: light is the default, and nothing lies over it
     black = (pixels.sum(axis=2) == 0).mean(axis=1)
     assert (black > 0.5).sum() > 300  # the pictures are there
@@ -150,3 +151,21 @@ def test_the_printed_pages_say_all_and_split_no_row(tmp_path: Path, report: Path
         assert part in text
     ranks = [int(match) for match in re.findall(r"^\s*(\d+)\s+-?[\d.]+\s+(?:< )?\d+ ?%", text, re.MULTILINE)]
     assert ranks == list(range(1, 21))
+
+
+PLAYER = """<!DOCTYPE html><pre></pre><img src="scroll.gif"><video src="scroll.mp4" muted></video><script>
+const video = document.querySelector("video"), image = document.querySelector("img");
+video.addEventListener("loadeddata", () => { document.querySelector("pre").textContent =
+  JSON.stringify([video.videoWidth, Math.round(video.duration * 12), image.naturalWidth]); });
+</script>"""
+
+
+def test_a_browser_plays_the_scroll(tmp_path: Path, explanation: Explanation) -> None:
+    pytest.importorskip("av", reason="MP4 needs PyAV, the extra “video”")
+    write_gif(explanation, tmp_path / "scroll.gif", Manner())
+    write_mp4(explanation, tmp_path / "scroll.mp4", Manner())
+    (tmp_path / "player.html").write_text(PLAYER, "utf-8")
+    run = chromium(tmp_path, "--dump-dom", "--virtual-time-budget=8000", (tmp_path / "player.html").as_uri())
+    match = re.search(r"<pre>(\[.*?\])</pre>", run.stdout)
+    assert match, run.stdout[:500]
+    assert json.loads(match[1]) == [960, 8, 620]
