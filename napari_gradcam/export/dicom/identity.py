@@ -7,6 +7,7 @@ same scan gets the same ones, so that its results stay one study.
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
@@ -85,6 +86,14 @@ class Identity:
         """Give the UID that stands for one of the source's."""
         return stand_in_uid(original) if self.hidden else original
 
+    def blank(self) -> Dataset:
+        """Give an image of the study that names nobody: highdicom refuses names and dates that real files have."""
+        image = Dataset()
+        for keyword in _REQUIRED:
+            setattr(image, keyword, "")
+        image.StudyInstanceUID = self.elements.StudyInstanceUID
+        return image
+
     def now(self) -> tuple[str, str]:
         """Give date and time of today as the source's own clock would tell them; a dummy where they are hidden."""
         if self.hidden:
@@ -114,7 +123,7 @@ def identity_of(source: Source, *, hidden: bool) -> Identity:
     elements = Dataset()
     for keyword in (*_PATIENT, *_STUDY, *_TRIAL):
         if keyword in dataset and (keyword in _REQUIRED or _is_valid(dataset[keyword])):
-            elements.add(dataset[keyword])
+            elements.add(deepcopy(dataset[keyword]))
     _complete(elements)
     elements.StudyInstanceUID = study
     return Identity(elements, frame, _offset(dataset), hidden=False)

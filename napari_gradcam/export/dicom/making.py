@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from struct import error as StructError
 from typing import TYPE_CHECKING, Any
@@ -124,15 +125,17 @@ class Making:
     def write(self, dataset: Dataset, slices: tuple[int, ...] = (), tracking: tuple[str, ...] = ()) -> None:
         """Write it whole or not at all, the patient's and the study's elements put into it; see :class:`Written`."""
         date, time = self.identity.now()
+        for equipment in dataset.get("ContributingEquipmentSequence", ()):
+            equipment.pop("ContributionDateTime", None)  # of this machine's clock, which the source's is not
         for element in self.identity.elements:
-            dataset.add(element)
+            dataset.add(deepcopy(element))
         dataset.SpecificCharacterSet = UTF8
         dataset.InstanceCreationDate, dataset.InstanceCreationTime = date, time
         if self.identity.hidden:
             del dataset.InstanceCreationDate, dataset.InstanceCreationTime
         for keyword in ("BodyPartExamined", "Laterality") if self.kind in _SIDED else ():
             if self.source.dataset.get(keyword):
-                dataset.add(self.source.dataset[keyword])
+                dataset.add(deepcopy(self.source.dataset[keyword]))
         if "Laterality" not in dataset and self.kind in _SIDED:
             dataset.Laterality = ""  # whether the body part is one of a pair is not known
         if self.identity.timezone:

@@ -8,6 +8,7 @@ stand-ins as sources is replaced by the images themselves.
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import TYPE_CHECKING
 
 from pydicom.dataset import Dataset
@@ -34,21 +35,17 @@ def stand_ins(making: Making) -> list[Dataset]:
     series = new_uid()
     images = []
     for number in range(len(source.references)):
-        image = Dataset()
-        image.update(making.identity.elements)
-        image.PatientSex = ""  # highdicom refuses what is none of its three; the source's own is written in the end
-        image.PatientBirthDate = image.StudyDate = image.StudyTime = ""
-        image.PatientName = ""
+        image = making.identity.blank()  # the patient's own elements are written in the end
         image.SOPClassUID, image.SOPInstanceUID, image.SeriesInstanceUID = CTImageStorage, new_uid(), series
         image.Modality = "CT"
         image.Rows, image.Columns = rows, columns
         for keyword in _LOSSY:
             if source.dataset.get(keyword):
-                image.add(source.dataset[keyword])
+                image.add(deepcopy(source.dataset[keyword]))
         if source.positions is not None:
             image.FrameOfReferenceUID = making.identity.frame_of_reference
             if source.dataset.get("PositionReferenceIndicator") and not making.identity.hidden:
-                image.add(source.dataset["PositionReferenceIndicator"])
+                image.PositionReferenceIndicator = source.dataset.PositionReferenceIndicator
             add_place(image, source, number)
         images.append(image)
     return images

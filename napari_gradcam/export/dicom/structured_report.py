@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pydicom.dataset import Dataset
-
 from napari_gradcam.errors import GradCamError
 from napari_gradcam.export.dicom.making import MAKER, making
 from napari_gradcam.export.dicom.measurements import class_groups, scheme, spot_groups
@@ -15,6 +13,8 @@ from napari_gradcam.hotspots import hot_spots
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from pydicom.dataset import Dataset
 
     from napari_gradcam.explanation import Explanation
     from napari_gradcam.export.dicom.making import Making
@@ -132,8 +132,6 @@ def _results(made: Making) -> list[Dataset]:
 
 
 def _evidence(made: Making, sop_class: str, sop_instance: str, series: str) -> Dataset:
-    image = Dataset()
-    image.update(made.identity.elements)
-    image.PatientName = image.PatientSex = image.PatientBirthDate = image.StudyDate = image.StudyTime = ""
+    image = made.identity.blank()
     image.SOPClassUID, image.SOPInstanceUID, image.SeriesInstanceUID = sop_class, sop_instance, series
     return image
