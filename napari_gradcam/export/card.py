@@ -20,6 +20,9 @@ DIGITS = 12
 """So many of a hash are told: enough to tell two files apart."""
 
 _QUOTED = re.compile(r"“[^”]*”")
+_TELLING = re.compile(r"\b\d+(?:\.\d+){5,}\b|\b(?:19|20)\d{6}\b|\b\d{4}-\d\d-\d\d\b|\b\d{1,2}[./]\d{1,2}[./]\d{4}\b")
+"""UIDs and dates."""
+
 _PLAIN_WORD = re.compile(r"[a-z]+")
 
 
@@ -88,7 +91,7 @@ def nothing(explanation: Explanation, manner: Manner) -> str:
 def notices(explanation: Explanation, manner: Manner) -> tuple[str, ...]:
     """Give the sentences that a reader of the map must know.
 
-    Where the patient must not be known, names of scans, files and folders in them are left out.
+    Where the patient must not be known, names of scans, files and folders in them, UIDs and dates are left out.
     """
     if not manner.deidentified:
         return explanation.notices
@@ -113,4 +116,4 @@ def _without(sentence: str, names: list[str]) -> str:
                 sentence = sentence.replace(quoted, "“…”")
         if len(name) > 1 and not _PLAIN_WORD.fullmatch(name):
             sentence = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "…", sentence)
-    return sentence
+    return _TELLING.sub("…", sentence)

@@ -10,6 +10,8 @@ import matplotlib
 import numpy as np
 from matplotlib.colors import Colormap, ListedColormap
 
+from napari_gradcam.errors import GradCamError
+
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
@@ -64,7 +66,17 @@ class HeatStyle:
 
     @classmethod
     def of(cls, explanation: Explanation, manner: Manner) -> HeatStyle | None:
-        """Give how a map is painted; None where nothing of it is."""
+        """Give how a map is painted; None where nothing of it is.
+
+        Raises
+        ------
+        GradCamError
+            If matplotlib knows no colour map of that name.
+        """
+        if manner.colormap not in matplotlib.colormaps:
+            raise GradCamError(
+                f"There are no colours “{manner.colormap}”: choose one of matplotlib's, such as cividis."
+            )
         lowest = manner.least(explanation)
         if not explanation.strongest > 0 or explanation.strongest < lowest:
             return None

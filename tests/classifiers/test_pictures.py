@@ -29,10 +29,10 @@ from napari_gradcam import Classifier, Explanation, GradCamError, Volume, explai
 from napari_gradcam.classifiers.channels import channels_of
 from napari_gradcam.classifiers.classifier import SliceRule, Wants
 from napari_gradcam.classifiers.preprocessing import cut, prepare_example
-from napari_gradcam.export import save
+from napari_gradcam.export import Manner, save
 from napari_gradcam.export.picture import overlay_page
 from napari_gradcam.export.scores import scores_record
-from napari_gradcam.export.tiles import tiles_through
+from napari_gradcam.export.tiles import Stack, tiles_through
 from napari_gradcam.viewer.foreign import PICTURE
 from napari_gradcam.viewer.layers import heat_layer, read_layer, scan_layer
 from napari_gradcam.viewer.look import Look
@@ -315,11 +315,12 @@ def test_nothing_of_a_picture_is_told_in_mm_or_in_the_patients_directions(
     assert record["cell_size_pixels"] == [4, 4]
     assert record["peak"]["position_ras_mm"] is None
     texts = [*facts.values(), *shown.sentences, json.dumps({**record, "peak": record["peak"]["index"]})]
-    (tile,) = tiles_through(volume, found.heatmap, found.peak.index, marked=True)
-    np.testing.assert_array_equal(tile.grey, volume.array[0])
+    (tile,) = tiles_through(Stack(found, Manner()), found.peak.index, marked=True)
+    assert volume.color is not None
+    np.testing.assert_array_equal(tile.grey, volume.color[0])
     assert (tile.caption, set(tile.letters)) == ("road", {""})
     assert not any(" mm" in text or "_mm" in text or "axial" in text.lower() for text in [*texts, tile.caption])
-    assert overlay_page(found, volume)
+    assert overlay_page(found, Manner())
     heatmap, picture = save(found, tmp_path, ["nifti", "picture"])
     header = nib.load(heatmap).header
     assert (int(header["sform_code"]), int(header["qform_code"]), header.get_xyzt_units()[0]) == (0, 0, "unknown")

@@ -256,6 +256,11 @@ def test_a_fixed_scale_is_said_and_may_leave_nothing_to_paint(explanation: Expla
     assert all(len(axes.images) == 1 for axes in weak.figure.axes[:3])
 
 
+def test_colours_that_do_not_exist_are_refused(explanation: Explanation) -> None:
+    with pytest.raises(GradCamError, match="There are no colours “rainbows”: choose one of matplotlib's"):
+        overlay_page(explanation, Manner(colormap="rainbows"))
+
+
 def test_one_slice_is_shown_large_with_its_place_number_and_instance(
     tmp_path: Path, make_volume: Callable[..., Volume], make_explanation: Callable[..., Explanation]
 ) -> None:

@@ -245,7 +245,10 @@ def test_deidentified_it_names_no_scan_file_or_folder(
     explanation = make_explanation(
         volume,
         volume_name="DOE T1",
-        notices=("In “IM-0001.dcm” of Doe_John the slices of “DOE T1” are uneven.", "The scan is 3° oblique."),
+        notices=(
+            "In “IM-0001.dcm” of Doe_John the slices of “DOE T1” are uneven.",
+            "The scan of 2021-03-04 is 3.5° oblique.",
+        ),
         provenance=MADE,
     )
     assert "IM-0001.dcm" in report_html(explanation, Manner())
@@ -254,7 +257,7 @@ def test_deidentified_it_names_no_scan_file_or_folder(
     assert not re.search(r"\bdoe\b|doe_|IM-0001|clinic|bundle\.zip", without_pictures, re.IGNORECASE)
     text = Reader(page).text
     assert "In “…” of … the slices of “…” are uneven." in text
-    assert "The scan is 3° oblique." in text
+    assert "The scan of … is 3.5° oblique." in text
 
 
 def test_scores_that_are_no_numbers_leave_a_page(volume: Volume, make_explanation: Callable[..., Explanation]) -> None:
