@@ -1,6 +1,6 @@
 # make demo   open napari with the sample brain, its scores and heat map; without a display, leave them in demo/
 # make test   the whole test suite, in a virtual screen where there is none
-# make test-pyside  the dock and the walks through the window once more, with PySide6 in the place of PyQt6
+# make test-pyside  the dock and walks through the window once more, with PySide6 in the place of PyQt6
 # make lint   ruff, mypy, import-linter
 # make bench  time and memory of the engine against a plain forward pass and peers, in half an hour, to docs/performance.md
 #             (OPTIONS=--quick: a few cases in a few minutes, nothing written)
@@ -47,8 +47,8 @@ $(PYSIDE)/.peers: $(VENV)/.dev constraints.txt
 	touch $@
 
 test-pyside: $(PYSIDE)/.peers
-	QT_API=pyside6 PYTEST_QT_API=pyside6 $(SCREEN) $(PYSIDE)/bin/python -m pytest --numprocesses auto --dist loadfile \
-		tests/viewer/test_dock.py tests/viewer/test_walks.py
+	QT_API=pyside6 PYTEST_QT_API=pyside6 $(SCREEN) $(PYSIDE)/bin/python -m pytest --numprocesses auto --dist load \
+		-m every_qt tests/viewer
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

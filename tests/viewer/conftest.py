@@ -38,6 +38,10 @@ LPS = np.array([[-2.0, 0, 0, 40], [0, -2, 0, 60], [0, 0, 3, -30], [0, 0, 0, 1]])
 """Rows to the patient's left and back, slices to the top: an axial DICOM series as nibabel writes its affine."""
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "every_qt: runs once more with PySide6, by make test-pyside")
+
+
 def _no_screen() -> str:
     if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         return "no display: run by xvfb-run -a"

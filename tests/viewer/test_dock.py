@@ -41,6 +41,9 @@ SPOTS = [
 PROFILE = Profile("axial", np.array([0.0, 0.1, 0.5, 0.3, 0.1]), np.array([False, False, True, True, False]))
 
 
+pytestmark = pytest.mark.every_qt
+
+
 @pytest.fixture
 def dock(qtbot: Any) -> Dock:
     dock = Dock()

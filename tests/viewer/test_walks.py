@@ -174,6 +174,7 @@ def test_a_bad_file_is_told_in_its_sentence_and_keeps_the_layers(viewer: Any, tm
     assert len(viewer.layers) == 1
 
 
+@pytest.mark.every_qt
 def test_the_dock_opens_fast_and_stays_awake_while_torch_is_loaded(
     viewer: Any, qtbot: Any, stall: Callable[[], int]
 ) -> None:
@@ -187,6 +188,7 @@ def test_the_dock_opens_fast_and_stays_awake_while_torch_is_loaded(
     window.dock.controller.close()
 
 
+@pytest.mark.every_qt
 def test_explain_puts_the_heat_on_the_lesion(window: Window, stall: Callable[[], int]) -> None:
     window.wait_for_the_model()
     start = time.perf_counter()
@@ -244,6 +246,7 @@ def test_another_class_and_a_second_run_update_the_same_layer(window: Window) ->
     assert window.names == ["mni152_t1_lesion", "Heat map: lesion"]
 
 
+@pytest.mark.every_qt
 def test_a_class_that_was_explained_ahead_is_shown_without_a_run(window: Window) -> None:
     window.explain()
     assert not window.dock.cancel.enabled
@@ -268,6 +271,7 @@ def test_sliders_act_at_once(window: Window) -> None:
     assert window.dock.display.opacity.value() == 60
 
 
+@pytest.mark.every_qt
 def test_cancel_stops_a_run_and_keeps_the_layers(window: Window) -> None:
     """The 2D classifier runs slice after slice: it can be stopped in between."""
     window.wait_for_the_model()
@@ -303,6 +307,7 @@ def test_removing_the_scan_in_mid_run_cancels(window: Window) -> None:
     assert window.names == []
 
 
+@pytest.mark.every_qt
 def test_closing_the_viewer_in_mid_run_ends_the_run(window: Window) -> None:
     window.wait_for_the_model()
     window.click(window.dock.explain)
@@ -337,6 +342,7 @@ def test_three_clicks_find_the_lesion(window: Window) -> None:
     assert window.dock.spots.table.item(0, 5).text() == str(window.viewer.dims.current_step[1] + 1)
 
 
+@pytest.mark.every_qt
 def test_keys_go_to_the_next_hot_slice_and_turn_the_planes(window: Window) -> None:
     window.explain()
     window.viewer.dims.set_current_step(0, 5)
@@ -354,6 +360,7 @@ def test_keys_go_to_the_next_hot_slice_and_turn_the_planes(window: Window) -> No
     assert window.dock.planes.space.isChecked()
 
 
+@pytest.mark.every_qt
 def test_the_profile_is_clicked_to_go_to_a_slice(window: Window) -> None:
     window.explain()
     plot = window.dock.profile
@@ -365,6 +372,7 @@ def test_the_profile_is_clicked_to_go_to_a_slice(window: Window) -> None:
     assert plot.label.text().startswith(f"Axial slice {window.viewer.dims.current_step[0] + 1} of 189")
 
 
+@pytest.mark.every_qt
 def test_two_classes_are_seen_against_one_another(window: Window) -> None:
     window.explain()
     for row in (0, 1):
@@ -384,6 +392,7 @@ def test_two_classes_are_seen_against_one_another(window: Window) -> None:
     assert window.heat.contrast_limits[0] > 0
 
 
+@pytest.mark.every_qt
 def test_two_methods_are_compared_side_by_side_and_the_rest_tidies_up(window: Window) -> None:
     window.explain()
     window.click(window.dock.comparing.title)
@@ -404,6 +413,7 @@ def test_two_methods_are_compared_side_by_side_and_the_rest_tidies_up(window: Wi
     assert window.dock.compared.text() == ""
 
 
+@pytest.mark.every_qt
 def test_the_right_button_sets_the_window_and_zooms_nothing(window: Window) -> None:
     canvas, scan = window.viewer.window._qt_viewer.canvas.native, window.viewer.layers[0]
     window.qtbot.wait(100)
