@@ -59,7 +59,7 @@ FORMATS: Mapping[str, Sequence[File]] = {
     "picture": (File("overlay.png", "picture", "write_overlay"),),
     "montage": (File("montage.png", "montage", "write_montage", "montage_unfit"),),
     "animation": (File("scroll.gif", "scroll", "write_gif", "scroll_unfit"),),
-    "video": (File("scroll.mp4", "scroll", "write_mp4", "scroll_unfit"),),
+    "video": (File("scroll.mp4", "scroll", "write_mp4", "video_unfit"),),
     "report": (File("report.html", "report", "write_report"),),
     "tables": (
         File("scores.json", "scores", "write_scores"),

@@ -18,6 +18,7 @@ import numpy as np
 
 from napari_gradcam import words
 from napari_gradcam.errors import GradCamError
+from napari_gradcam.export.card import notices
 from napari_gradcam.export.files import final_folder, written_whole
 from napari_gradcam.export.sources import files_told, place_told
 from napari_gradcam.export.tables import profile_axis
@@ -95,15 +96,8 @@ def record(explanation: Explanation, manner: Manner, folder: Path) -> dict[str, 
             "style": manner.style,
         },
         "result": result_of(explanation, manner.least(explanation)),
-        "notices": [_impersonal(notice, explanation) if private else notice for notice in explanation.notices],
+        "notices": list(notices(explanation, manner)),
     }
-
-
-def _impersonal(notice: str, explanation: Explanation) -> str:
-    """Leave the names of scans out of a sentence."""
-    for volume in explanation.volumes:
-        notice = notice.replace(f"“{volume.name}”", "the scan") if volume.name else notice
-    return notice
 
 
 def result_of(explanation: Explanation, least: float) -> dict[str, Any]:

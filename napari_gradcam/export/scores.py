@@ -7,6 +7,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from napari_gradcam import __version__, words
+from napari_gradcam.export.card import notices
 from napari_gradcam.export.files import written_whole
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def write_scores(explanation: Explanation, path: Path, manner: Manner | None = N
     """
     told = scores_record(explanation)
     if manner is not None and manner.deidentified:
-        told["volume"] = ""
+        told |= {"volume": "", "notices": list(notices(explanation, manner))}
     text = json.dumps(told, indent=2, ensure_ascii=False, allow_nan=False)
     with written_whole(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8", newline="\n")
