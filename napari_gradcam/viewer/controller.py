@@ -123,9 +123,9 @@ class Controller:
         self._pinned: tuple[str, ...] = ()
         self._room = Room(viewer, dock, canvases or NoCanvases(), self._in_sight, preferences.system, later)
         dialogs = save_dialogs or NoDialogs()
-        self._saver = Saver(dock, self._runs, dialogs, self._in_sight, preferences.system)
-        actions = {keys.EXPLAIN: self.explain, keys.CANCEL: self._on_cancel}
-        self._keys = keys.Keys(viewer, self._room.actions | actions)
+        self._saver = Saver(viewer, dock, self._runs, dialogs, self._in_sight, preferences.system)
+        self.actions = self._room.actions | {keys.EXPLAIN: self.explain, keys.CANCEL: self._on_cancel}
+        self._keys = keys.Keys(viewer, self.actions)
         self._connect()
         dock.set_models(self._models.choices, self._wanted.model)
         dock.set_methods(METHOD_CHOICES, self._wanted.method)

@@ -6,7 +6,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.theme import get_theme
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtGui import QKeySequence, QShortcut
 
 from napari_gradcam.viewer import letters, trusting
 from napari_gradcam.viewer.canvases import QtCanvases
@@ -76,6 +77,7 @@ class GradCamWidget(Dock):
             save_dialogs=QtSaveDialogs(self),
             ahead=Afterwards(self, AHEAD_AFTER_MS),
         )
+        self._take_keys()
         self._take_on_theme(viewer)
         self.destroyed.connect(partial(Controller.close, self.controller))
         self._start = QTimer(self)
@@ -84,6 +86,13 @@ class GradCamWidget(Dock):
         self._start.timeout.connect(self.controller.start)
         self._start.start()
 
+    def _take_keys(self) -> None:
+        """Hear the keys also while a part of the dock has the focus; napari hears them on the canvas alone."""
+        for key, action in self.controller.actions.items():
+            shortcut = QShortcut(QKeySequence(key.replace("-", "+")), self)
+            shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+            shortcut.activated.connect(partial(_do, action))
+
     def _take_on_theme(self, viewer: Any) -> None:
         def paint(event: Any = None) -> None:
             self.profile.set_background(get_theme(viewer.theme).canvas.as_hex())
@@ -91,3 +100,7 @@ class GradCamWidget(Dock):
         viewer.events.theme.connect(paint)
         self.destroyed.connect(lambda: viewer.events.theme.disconnect(paint))
         paint()
+
+
+def _do(action: Callable[[], object]) -> None:
+    action()

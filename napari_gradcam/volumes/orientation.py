@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from nibabel.affines import apply_affine, voxel_sizes
@@ -158,8 +159,10 @@ class DisplayGrid:
 
     @classmethod
     def of(cls, volume: Volume) -> DisplayGrid:
-        """Lay the display grid over a volume's grid."""
-        return cls.from_affine(volume.affine, volume.shape)
+        """Lay the display grid over a volume's grid; the same one each time, since it is asked for with every slice."""
+        if volume not in _grids:
+            _grids[volume] = cls.from_affine(volume.affine, volume.shape)
+        return _grids[volume]
 
     def to_display(self, array: NDArray[Any]) -> NDArray[Any]:
         """View an array of the native grid, ``(i, j, k, ...)``, on the display grid, ``(I, P, L, ...)``."""
@@ -277,3 +280,6 @@ def _inverse(affine: NDArray[np.float64]) -> NDArray[np.float64]:
 def _triple(values: NDArray[np.float64]) -> tuple[float, float, float]:
     a, b, c = (float(value) for value in values)
     return a, b, c
+
+
+_grids: WeakKeyDictionary[Volume, DisplayGrid] = WeakKeyDictionary()

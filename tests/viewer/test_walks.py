@@ -353,6 +353,11 @@ def test_keys_go_to_the_next_hot_slice_and_turn_the_planes(window: Window) -> No
     assert heat.data[first].max() >= heat.contrast_limits[0] > heat.data[first - 1].max()
     window.press(Qt.Key.Key_Comma)
     assert window.viewer.dims.current_step[0] == first
+    window.dock.activateWindow()
+    window.dock.scores.setFocus()
+    window.qtbot.waitUntil(window.dock.scores.hasFocus)
+    window.qtbot.keyClick(window.dock.scores, Qt.Key.Key_Period)  # as well in the dock
+    assert window.viewer.dims.current_step[0] == first + 1
     window.press(Qt.Key.Key_2, Qt.KeyboardModifier.AltModifier)
     assert letters(window.viewer) == "A P S I"
     window.press(Qt.Key.Key_4, Qt.KeyboardModifier.AltModifier)
