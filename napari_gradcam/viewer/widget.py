@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari.utils.theme import get_theme
 from qtpy.QtCore import Qt, QTimer
-from qtpy.QtGui import QKeySequence, QShortcut
+from qtpy.QtGui import QKeySequence, QShortcut  # type: ignore[attr-defined]  # qtpy moves it here from Qt 5's place
 
 from napari_gradcam.viewer import letters, trusting
 from napari_gradcam.viewer.canvases import QtCanvases
