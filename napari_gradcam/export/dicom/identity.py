@@ -21,7 +21,7 @@ from napari_gradcam.export.dicom.uids import hashed, stand_in_uid
 if TYPE_CHECKING:
     from pydicom.dataelem import DataElement
 
-    from napari_gradcam.export.dicom.source import Source
+    from napari_gradcam.export.dicom.images import Source
 
 _PATIENT = (
     *("PatientName", "PatientID", "IssuerOfPatientID", "TypeOfPatientID", "IssuerOfPatientIDQualifiersSequence"),

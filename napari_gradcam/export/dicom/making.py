@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 from napari_gradcam import __version__, words
 from napari_gradcam.errors import GradCamError
 from napari_gradcam.export.dicom.identity import Identity, identity_of
-from napari_gradcam.export.dicom.source import Source, source_of
+from napari_gradcam.export.dicom.source import source_of
 from napari_gradcam.export.dicom.uids import new_uid
 from napari_gradcam.export.files import written_whole
 from napari_gradcam.volumes.wording import reason
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
     from napari_gradcam.explanation import Explanation
+    from napari_gradcam.export.dicom.images import Source
     from napari_gradcam.export.manner import Manner
 
 MAKER = "napari-gradcam"

@@ -126,7 +126,10 @@ def _volume(made: Making, spot: HotSpot, uid: str) -> Any:
 
 
 def _peak(made: Making, spot: HotSpot, uid: str) -> Any:
-    """Give the peak of a hot spot: its value, its place, and the frame of the parametric map that it is in."""
+    """Give the peak of a hot spot: its value, its place, and the frame of the parametric map that it is in.
+
+    What made it stands in the group of the same tracking identifier.
+    """
     from highdicom.sr import (
         CoordinatesForMeasurement3D,
         Measurement,
@@ -152,7 +155,6 @@ def _peak(made: Making, spot: HotSpot, uid: str) -> Any:
     return MeasurementsAndQualitativeEvaluations(
         tracking_identifier=_tracking(made, spot, uid),
         finding_type=codes.DCM.ClassActivation,
-        algorithm_id=_algorithm(made),
         measurements=[value],
     )
 

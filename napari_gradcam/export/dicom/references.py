@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from napari_gradcam.export.dicom.identity import Identity
+    from napari_gradcam.export.dicom.images import Reference, Source
     from napari_gradcam.export.dicom.making import Making
-    from napari_gradcam.export.dicom.source import Reference, Source
 
 _LOSSY = ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod")
 
@@ -46,12 +46,12 @@ def stand_ins(making: Making) -> list[Dataset]:
             image.FrameOfReferenceUID = making.identity.frame_of_reference
             if source.dataset.get("PositionReferenceIndicator") and not making.identity.hidden:
                 image.PositionReferenceIndicator = source.dataset.PositionReferenceIndicator
-            add_place(image, source, number)
+            _place(image, source, number)
         images.append(image)
     return images
 
 
-def add_place(image: Dataset, source: Source, number: int) -> None:
+def _place(image: Dataset, source: Source, number: int) -> None:
     """Say where a slice of the map lies and how large its pixels are, as a classic image does."""
     assert source.positions is not None
     image.ImagePositionPatient = [_number(mm) for mm in source.positions[number]]

@@ -45,13 +45,30 @@ def segments(explanation: Explanation, least: float) -> Segments:
         The raw heat from which on a voxel belongs to one; see :func:`napari_gradcam.hotspots.hot_spots`.
     """
     spots = hot_spots(explanation, least)
-    labels = np.zeros(explanation.heatmap.shape, dtype=np.uint8, order="F")
-    for sign in (1.0, -1.0):
-        ones = [spot for spot in spots if np.sign(spot.peak.value) == sign]
-        if ones:
-            parts, count = ndimage.label(np.float32(sign) * explanation.heatmap >= np.float32(least), _TOUCHING)
-            ranks = np.zeros(count + 1, dtype=np.uint8)
-            for spot in ones:
-                ranks[parts[spot.peak.index]] = spot.rank
-            labels += ranks[parts]
+    heat = explanation.heatmap
+    labels = np.zeros_like(heat, dtype=np.uint8)
+    for ones, hot in (
+        ([spot for spot in spots if spot.peak.value > 0], heat >= np.float32(least)),
+        ([spot for spot in spots if spot.peak.value < 0], heat <= np.float32(-least)),
+    ):
+        if not ones:
+            continue
+        box = _box(hot)
+        # In the order of memory, which is several times faster.
+        turned = heat.flags.f_contiguous
+        parts, count = ndimage.label(hot[box].T if turned else hot[box], _TOUCHING)
+        parts = parts.T if turned else parts
+        ranks = np.zeros(count + 1, dtype=np.uint8)
+        for spot in ones:
+            i, j, k = (index - side.start for index, side in zip(spot.peak.index, box, strict=True))
+            ranks[parts[i, j, k]] = spot.rank
+        labels[box] += ranks[parts]
     return Segments(spots, labels)
+
+
+def _box(hot: NDArray[np.bool_]) -> tuple[slice, slice, slice]:
+    """Give the smallest box that holds all that is hot, of which there must be something."""
+    flat = np.asarray(hot.any(axis=2))
+    found = [np.flatnonzero(side) for side in (flat.any(axis=1), flat.any(axis=0), hot.any(axis=(0, 1)))]
+    i, j, k = (slice(int(side[0]), int(side[-1]) + 1) for side in found)
+    return i, j, k

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from napari_gradcam.errors import GradCamError
 from napari_gradcam.export.dicom.making import MAKER, making
 from napari_gradcam.export.dicom.measurements import class_groups, scheme, spot_groups
-from napari_gradcam.export.dicom.references import add_place
 from napari_gradcam.export.dicom.source import unplaced
 from napari_gradcam.hotspots import hot_spots
 
@@ -17,14 +16,12 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
     from napari_gradcam.explanation import Explanation
+    from napari_gradcam.export.dicom.images import Reference
     from napari_gradcam.export.dicom.making import Making
-    from napari_gradcam.export.dicom.source import Reference
     from napari_gradcam.export.manner import Manner
 
 DEVICE_UID = "2.25.227283042412459254243213029711213459061"
 """Stands for this program as the observer of what it reports, in all its versions."""
-
-_CROSS_SECTIONAL = ("CT", "MR", "PT")
 
 
 def unfit(explanation: Explanation) -> str:
@@ -94,34 +91,29 @@ def _observer() -> Any:
 
 
 def _known(images: list[Dataset]) -> bool:
-    """Whether highdicom can list the images in a library: it has to know what kinds of images they are."""
+    """Whether highdicom can list the images in a library: it has to know what kind of images they are."""
     from highdicom.sr import ImageLibrary
 
     try:
-        ImageLibrary(images)
+        ImageLibrary(images[:1])
     except ValueError:
         return False
     return True
 
 
 def _images(made: Making) -> list[Dataset]:
-    """Describe the source's images, for the library and as evidence."""
-    places: dict[str, list[int]] = {}
-    for number, references in enumerate(made.source.references):
-        for one in references:
-            places.setdefault(one.sop_instance, []).append(number)
-    return [_image(made, one, places[one.sop_instance]) for one in made.source.all_references]
+    """Describe the source's images, for the library and as evidence.
+
+    Their places are not told once more: of a long series that takes most of the report, and most of its time.
+    """
+    return [_image(made, one) for one in made.source.all_references]
 
 
-def _image(made: Making, one: Reference, slices: list[int]) -> Dataset:
+def _image(made: Making, one: Reference) -> Dataset:
     image = _evidence(made, one.sop_class, made.identity.uid(one.sop_instance), made.identity.uid(one.series))
     image.Rows, image.Columns = made.explanation.heatmap.shape[1::-1]
     image.FrameOfReferenceUID = made.identity.frame_of_reference
-    image.Modality = "OT"  # of which the library tells no place
-    modality = str(made.source.dataset.get("Modality", ""))
-    if len(slices) == 1 and one.congruent and modality in _CROSS_SECTIONAL:
-        image.Modality = modality
-        add_place(image, made.source, slices[0])
+    image.Modality = "OT"  # the library goes by it for places; what it tells as modality is that of the SOP Class
     return image
 
 

@@ -97,7 +97,7 @@ def write_series(
         for keyword, value in values.items():
             if value is not None:
                 setattr(dataset, keyword, value)
-        stored = np.arange(rows * columns, dtype=np.int16).reshape(size) + 1000 * number
+        stored = (np.arange(rows * columns).reshape(size) + 1000 * number).astype(np.int16)
         dataset.PixelData = stored.tobytes()
         dataset["PixelData"].VR = "OW"
         dataset.file_meta = FileMetaDataset()

@@ -94,10 +94,10 @@ def test_a_picture_without_a_place_is_a_capture_alone(tmp_path: Path, explained:
 def test_images_without_identifiers(
     tmp_path: Path, explained: Callable[..., Explanation], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from napari_gradcam.export.dicom import source
+    from napari_gradcam.export.dicom import images
 
     write_series(tmp_path / "scan", straight(), SOPInstanceUID="")
-    monkeypatch.setattr(source, "_meta", lambda path: {})
+    monkeypatch.setattr(images, "_meta", lambda path: {})
     assert "does not say which image it is" in refused(explained(tmp_path / "scan"), tmp_path / "results")
 
 

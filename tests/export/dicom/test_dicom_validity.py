@@ -31,6 +31,7 @@ TOLERATED = (
 OF_THE_SOURCE = (
     r"ProcedureCodeSequence\S+ - Unrecognized defined term",
     r"BodyPartExamined\S+ - Unrecognized defined term",
+    r"PatientName\S+ - Value dubious for this VR \[PN\]",
 )
 """Warnings of values that real sources hold and that are handed on."""
 
