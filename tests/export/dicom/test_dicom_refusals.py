@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from napari_gradcam import GradCamError, read_volume
-from napari_gradcam.export import ALL, save
+from napari_gradcam.export import save
 from napari_gradcam.export.formats import FORMATS, files_of
 from tests.export.dicom.scans import straight, write_series
 
@@ -34,7 +34,7 @@ def test_a_nifti_scan(tmp_path: Path, make_explanation: Callable[..., Explanatio
     nib.save(nib.Nifti1Image(np.ones((10, 12, 8), dtype=np.float32), np.diag([2.0, 2, 3, 1])), tmp_path / "scan.nii.gz")
     explanation = make_explanation(read_volume(tmp_path / "scan.nii.gz"))
     assert "was not read from DICOM files" in refused(explanation, tmp_path / "results")
-    assert "parametric_map.dcm" not in [file.name for file in files_of(explanation, [ALL])]
+    assert "parametric_map.dcm" not in [file.name for file in files_of(explanation, ["all"])]
 
 
 def test_an_array_without_files(tmp_path: Path, explanation: Explanation) -> None:
