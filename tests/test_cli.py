@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import nibabel as nib
 import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from napari_gradcam import __version__, cli, samples
@@ -480,7 +481,7 @@ def test_results_that_are_there_are_replaced_by_force_alone(
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        (("--format", "jpeg"), "no format “jpeg”; choose “nifti”"),
+        (("--format", "jpeg"), "no format “jpeg”; choose nifti"),
         (("--format", "dicom", "--out", "out"), "DICOM"),
         (("--threshold", "2"), "The threshold 2.0 is no fraction"),
         (("--coordinates", "xyz"), "no coordinates “xyz”; choose “RAS”, “LPS”"),
@@ -501,3 +502,17 @@ def test_what_cannot_be_saved_is_told_in_one_line(
     assert told in result.stderr
     assert result.stderr.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_any_slice_is_painted_alone(run: Callable[..., Result], scan: Path, bundle: Path, tmp_path: Path) -> None:
+    given = ("explain", scan, "--model", bundle, "--format", "nifti", "--out", tmp_path / "out")
+    assert run(*given, "--slice", "coronal:3").exit_code == 0
+    with Image.open(tmp_path / "out/slice.png") as picture:
+        assert picture.format == "PNG"
+    for text in ("coronal", "coronal:0", "round:3", "coronal:x"):
+        result = run(*given, "--slice", text, "--force")
+        assert result.exit_code == 2
+        assert f"“{text}” is no slice" in result.stderr
+    result = run(*given, "--slice", "axial:99", "--force")
+    assert result.exit_code == 2
+    assert "There is no axial slice 99: the scan has 16" in result.stderr

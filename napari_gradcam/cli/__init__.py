@@ -23,7 +23,7 @@ from napari_gradcam import __version__
 from napari_gradcam.cli import bundle, verify
 from napari_gradcam.cli.console import console, listed, progress, row, shown, table, tell
 from napari_gradcam.cli.models import place_of
-from napari_gradcam.cli.saving import ALL, DEFAULT, FORMATS, Saving, manner_of
+from napari_gradcam.cli.saving import DEFAULT, FORMATS, USUAL, Saving, manner_of
 from napari_gradcam.errors import GradCamError
 from napari_gradcam.explanation import METHODS
 from napari_gradcam.progress import finish
@@ -66,7 +66,7 @@ app = typer.Typer(
 app.add_typer(bundle.app, name="bundle")
 app.command("verify")(verify.verify)
 
-_DEFAULT = ", ".join(DEFAULT)
+_USUAL = ", ".join(USUAL)
 
 _Scan = Annotated[
     str, typer.Argument(metavar="SCAN", help="A NIfTI or DICOM file, a DICOMDIR, a zip archive, or a folder.")
@@ -167,7 +167,7 @@ def explain(
     format: Annotated[  # the word that every program has for it
         list[str] | None,
         typer.Option(
-            metavar="NAME", help=f"What to leave there: {', '.join(FORMATS)} or {ALL}; repeat it. Else: {_DEFAULT}."
+            metavar="NAME", help=f"What to leave there: {', '.join(FORMATS)}, all, or default ({_USUAL}); repeat it."
         ),
     ] = None,
     threshold: Annotated[
@@ -178,6 +178,10 @@ def explain(
         typer.Option(metavar="VALUE", help="The raw value at the top of the scale; the map's own maximum by default."),
     ] = None,
     coordinates: Annotated[str, typer.Option(metavar="RAS|LPS", help="The axes of positions in the results.")] = "RAS",
+    one: Annotated[
+        str | None,
+        typer.Option("--slice", metavar="PLANE:N", help="Paint this slice too, such as axial:82, counted from 1."),
+    ] = None,
     deidentify: Annotated[
         bool, typer.Option("--deidentify", help="Leave out of the results what could lead to the patient.")
     ] = False,
@@ -195,7 +199,8 @@ def explain(
         "against": against,
     }
     chosen: dict[str, Any] = {"series": series, "frame": frame, "resample": resample}
-    saving = Saving(out, tuple(format or DEFAULT), manner_of(threshold, top, coordinates, deidentify), overwrite=force)
+    formats = (*(format or DEFAULT), *(("slice",) if one else ()))
+    saving = Saving(out, formats, manner_of(threshold, top, coordinates, deidentify, one), overwrite=force)
     volume, explanation = _explained(scan, model, saving, chosen, trust=trust, further=channel or (), **how)
     _report(volume, explanation)
     saving.save(explanation)

@@ -12,8 +12,9 @@ from napari_gradcam.cli.console import listed, tell
 from napari_gradcam.coordinates import SYSTEMS
 from napari_gradcam.errors import GradCamError
 from napari_gradcam.export import ExistingFileError, check_folder, save
-from napari_gradcam.export.formats import ALL, DEFAULT, FORMATS
-from napari_gradcam.export.manner import Manner
+from napari_gradcam.export.formats import DEFAULT, FORMATS, USUAL, expanded
+from napari_gradcam.export.manner import Manner, Slice
+from napari_gradcam.volumes.orientation import Plane
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from napari_gradcam.explanation import Explanation
     from napari_gradcam.volumes import Volume
 
-__all__ = ["ALL", "DEFAULT", "FORMATS", "Saving", "manner_of"]
+__all__ = ["DEFAULT", "FORMATS", "USUAL", "Saving", "manner_of"]
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,9 @@ class Saving:
         GradCamError
             If it could not, or results are there already and nobody can be asked or the answer is no.
         """
-        for name in self.formats:
-            if name not in FORMATS and name != ALL:
-                raise GradCamError(f"There is no format “{name}”; choose {listed((*FORMATS, ALL))}.")
+        formats = expanded(self.formats)
         if self.folder is not None:
-            chosen = FORMATS if ALL in self.formats else self.formats
-            names = [file.name for name in chosen for file in FORMATS[name]]
+            names = [file.name for name in formats for file in FORMATS[name]]
             check_folder(self.folder, names, volumes)
 
     def save(self, explanation: Explanation) -> None:
@@ -81,7 +79,9 @@ class Saving:
             tell(f"Wrote {path}")
 
 
-def manner_of(threshold: float, top: float | None, coordinates: str, deidentify: bool) -> Manner:
+def manner_of(
+    threshold: float, top: float | None, coordinates: str, deidentify: bool, chosen: str | None = None
+) -> Manner:
     """Make of options how results are painted and told.
 
     Raises
@@ -92,4 +92,25 @@ def manner_of(threshold: float, top: float | None, coordinates: str, deidentify:
     if coordinates.upper() not in SYSTEMS:
         raise GradCamError(f"There are no coordinates “{coordinates}”; choose {listed(SYSTEMS)}.")
     system = cast("System", coordinates.upper())
-    return Manner(threshold=threshold, top=top, system=system, deidentified=deidentify)
+    return Manner(
+        threshold=threshold,
+        top=top,
+        system=system,
+        deidentified=deidentify,
+        chosen=slice_of(chosen) if chosen else None,
+    )
+
+
+def slice_of(text: str) -> Slice:
+    """Read ``PLANE:NUMBER``, such as ``axial:82``, as pictures and window tell slices: from 1.
+
+    Raises
+    ------
+    GradCamError
+        If it is none.
+    """
+    name, _, number = text.partition(":")
+    planes = {plane.value: plane for plane in Plane}
+    if name.lower() not in planes or not number.isdecimal() or int(number) < 1:
+        raise GradCamError(f"“{text}” is no slice: give a plane and a number from 1, such as axial:82.")
+    return Slice(planes[name.lower()], int(number) - 1)

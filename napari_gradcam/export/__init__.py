@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from napari_gradcam.errors import GradCamError
 from napari_gradcam.export.files import gathered_in, refuse_unwritable
-from napari_gradcam.export.formats import ALL, DEFAULT, FORMATS, files_of
+from napari_gradcam.export.formats import DEFAULT, FORMATS, GROUPS, files_of
 from napari_gradcam.export.manner import Manner
 from napari_gradcam.progress import Progress, finish
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from napari_gradcam.progress import Steps
     from napari_gradcam.volumes import Volume
 
-__all__ = ["ALL", "DEFAULT", "FORMATS", "ExistingFileError", "Manner", "check_folder", "save", "save_steps"]
+__all__ = ["DEFAULT", "FORMATS", "GROUPS", "ExistingFileError", "Manner", "check_folder", "save", "save_steps"]
 
 
 class ExistingFileError(GradCamError):
@@ -54,7 +54,7 @@ def save(
     folder
         Where to; made if it does not exist.
     formats
-        Names of :data:`FORMATS`, or :data:`ALL`.
+        Names of :data:`FORMATS` or :data:`GROUPS`.
     manner
         How they are painted and told.
     overwrite

@@ -57,6 +57,7 @@ FORMATS: Mapping[str, Sequence[File]] = {
     "coarse": (File("coarse.nii.gz", "nifti", "write_coarse", "coarse_unfit"),),
     "bands": (File("bands.nii.gz", "nifti", "write_bands"),),
     "picture": (File("overlay.png", "picture", "write_overlay"),),
+    "slice": (File("slice.png", "picture", "write_chosen"),),
     "montage": (File("montage.png", "montage", "write_montage", "montage_unfit"),),
     "animation": (File("scroll.gif", "scroll", "write_gif", "scroll_unfit"),),
     "video": (File("scroll.mp4", "scroll", "write_mp4", "video_unfit"),),
@@ -83,6 +84,7 @@ LABELS: Mapping[str, str] = {
     "coarse": "The network's own cells (NIfTI)",
     "bands": "Bands as a label map (NIfTI)",
     "picture": "Three planes through the hottest point (PNG)",
+    "slice": "One slice: the one in sight, or the hottest (PNG)",
     "montage": "The hottest slices (PNG)",
     "animation": "Scroll through the slices (GIF)",
     "video": "Scroll through the slices (MP4)",
@@ -93,11 +95,28 @@ LABELS: Mapping[str, str] = {
 }
 """What the formats are called."""
 
-DEFAULT = ("nifti", "picture", "montage", "report", "tables", "record")
-"""What is saved where nobody chooses."""
+USUAL = ("nifti", "picture", "montage", "report", "tables", "record")
+"""The formats that are saved where nobody chooses."""
 
-ALL = "all"
-"""Stands for every format that fits the explanation."""
+GROUPS: Mapping[str, Sequence[str]] = {"default": USUAL, "all": tuple(FORMATS)}
+"""Names for several formats, of which those are left out that do not fit an explanation."""
+
+DEFAULT = ("default",)
+
+
+def expanded(formats: Sequence[str]) -> dict[str, bool]:
+    """List formats, each with whether it was named itself and not as one of a group.
+
+    Raises
+    ------
+    GradCamError
+        If there is no such format.
+    """
+    for name in formats:
+        if name not in FORMATS and name not in GROUPS:
+            raise GradCamError(f"There is no format “{name}”; choose {', '.join((*FORMATS, *GROUPS))}.")
+    grouped = {name for group in formats for name in GROUPS.get(group, ())}
+    return {name: name in formats for name in FORMATS if name in formats or name in grouped}
 
 
 def files_of(explanation: Explanation, formats: Sequence[str] = DEFAULT) -> list[File]:
@@ -108,25 +127,21 @@ def files_of(explanation: Explanation, formats: Sequence[str] = DEFAULT) -> list
     explanation
         The explanation.
     formats
-        Names of :data:`FORMATS`, or :data:`ALL`. Of a format that was named some file must fit; of the default ones
-        and of all, those that do not fit are left out.
+        Names of :data:`FORMATS` or :data:`GROUPS`. Of a format that was named some file must fit.
 
     Raises
     ------
     GradCamError
         If there is no such format, or nothing of it can be written of this explanation; the sentence says why.
     """
-    for name in formats:
-        if name not in FORMATS and name != ALL:
-            raise GradCamError(f"There is no format “{name}”; choose {', '.join(FORMATS)} or {ALL}.")
     files: dict[str, File] = {}
-    for name, ones in FORMATS.items():
-        if name not in formats and ALL not in formats:
-            continue
+    for name, named in expanded(formats).items():
+        ones = FORMATS[name]
         reasons = [one.refused(explanation) for one in ones]
         told = next(filter(None, reasons), "")
-        if (all(reasons) or name == "record") and told:
-            if name in formats and tuple(formats) != DEFAULT:
+        # A record without its heat map, or a heat map in the place of a record, is neither.
+        if told and (all(reasons) or name == "record"):
+            if named:
                 raise GradCamError(told)
             continue
         files |= {one.name: one for one, reason in zip(ones, reasons, strict=True) if not reason}

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from napari_gradcam.errors import GradCamError
 
 if TYPE_CHECKING:
     from napari_gradcam.coordinates import System
     from napari_gradcam.explanation import Explanation
+    from napari_gradcam.volumes.orientation import Plane
 
 Style = Literal["filled", "contour lines", "bands"]
+
+
+class Slice(NamedTuple):
+    """A slice of a plane, counted from 0 as the window's slider does: from the head, the front or the right on."""
+
+    plane: Plane
+    number: int
+
 
 LEAST = 1e-3
 """The share of the scale's top that heat must have to be called hot, where the threshold is lower: not nothing."""
@@ -37,6 +46,8 @@ class Manner:
         How the viewer drew the map; files are painted filled.
     deidentified
         Leave out all that names the patient or could lead to them: names, numbers, dates, UIDs, folders.
+    chosen
+        The slice that is painted alone; None for the hottest one.
 
     Raises
     ------
@@ -51,6 +62,7 @@ class Manner:
     system: System = "RAS"
     style: Style = "filled"
     deidentified: bool = False
+    chosen: Slice | None = None
 
     def __post_init__(self) -> None:
         """Refuse what would paint nothing, or everything alike."""

@@ -15,6 +15,7 @@ from napari_gradcam.export.legend import GAP, Legend, scale_bar
 from napari_gradcam.export.page import Page, line_height, wrapped
 from napari_gradcam.export.painting import HeatStyle, paint
 from napari_gradcam.export.tiles import Stack, Tile, recaptioned, tiles_through
+from napari_gradcam.volumes.orientation import Plane
 from napari_gradcam.volumes.window import grey_limits
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from napari_gradcam.explanation import Explanation
     from napari_gradcam.export.manner import Manner
     from napari_gradcam.volumes import Volume
-    from napari_gradcam.volumes.orientation import Plane
 
 WIDTH, SLICE_WIDTH = 1500, 1100
 """Of a picture of three planes, and of one slice, in pixels; more where narrow planes with their captions need it."""
@@ -134,6 +134,13 @@ def write_slice(explanation: Explanation, path: Path, manner: Manner, *, plane: 
         As :func:`slice_page`, and if the file cannot be written.
     """
     write_page(slice_page(explanation, plane, index, manner), explanation, path)
+
+
+def write_chosen(explanation: Explanation, path: Path, manner: Manner) -> None:
+    """Write the picture of the slice that was chosen, or of the hottest axial one; see :func:`write_slice`."""
+    hottest = Stack(explanation, manner).number(Plane.AXIAL, striking_point(explanation))
+    plane, number = manner.chosen or (Plane.AXIAL, hottest)
+    write_slice(explanation, path, manner, plane=plane, index=number)
 
 
 def write_page(page: Page, explanation: Explanation, path: Path) -> None:

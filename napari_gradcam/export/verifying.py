@@ -17,6 +17,7 @@ from napari_gradcam.export.record import digest, result_of
 from napari_gradcam.export.reopening import heatmap_of, unpacked
 from napari_gradcam.export.sources import sha256_of
 from napari_gradcam.origin import versions
+from napari_gradcam.progress import finish
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -58,6 +59,16 @@ class Verification:
     largest: float
     differences: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+
+def verify(record: Record, volumes: Sequence[Volume], classifier: Classifier) -> Verification:
+    """Run a record again, and tell whether it comes to the same; see :func:`verify_steps`.
+
+    >>> verify(read_record(Path("results/explanation.json")), [scan], classifier).verdict  # doctest: +SKIP
+    'equal'
+    """
+    given = volumes[0] if len(volumes) == 1 else list(volumes)
+    return finish(verify_steps(record, given, volumes, classifier))
 
 
 def verify_steps(

@@ -19,7 +19,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_gradcam.errors import GradCamError
-from napari_gradcam.export.formats import DEFAULT, LABELS, files_of
+from napari_gradcam.export.formats import LABELS, USUAL, files_of
 from napari_gradcam.viewer.parts import heading, plain_tip, text_label
 from napari_gradcam.viewer.saving import Wish
 
@@ -106,7 +106,7 @@ class QtSaveDialogs:
 
     def __init__(self, parent: QWidget) -> None:
         self._parent = parent
-        self._last = Wish(Path.home() / FOLDER, DEFAULT)
+        self._last = Wish(Path.home() / FOLDER, USUAL)
 
     def wish(self, explanation: Explanation) -> Wish | None:
         """Ask what to save and where; begin with what was wanted last."""

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from napari_gradcam.export import ExistingFileError
+from napari_gradcam.export.manner import Slice
 from napari_gradcam.viewer.contract import Tone
+from napari_gradcam.viewer.planes import index_in_sight, plane_in_sight
+from napari_gradcam.volumes.orientation import DisplayGrid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
+
+    from napari.components import ViewerModel
 
     from napari_gradcam.coordinates import System
     from napari_gradcam.explanation import Explanation
@@ -56,6 +62,8 @@ class Saver:
 
     Parameters
     ----------
+    viewer
+        Where the slice in sight is.
     dock, runs
         Where it is told, and what runs it.
     dialogs
@@ -67,9 +75,15 @@ class Saver:
     """
 
     def __init__(
-        self, dock: DockView, runs: Runs, dialogs: SaveDialogs, in_sight: Callable[[], InSight], system: System
+        self,
+        viewer: ViewerModel,
+        dock: DockView,
+        runs: Runs,
+        dialogs: SaveDialogs,
+        in_sight: Callable[[], InSight],
+        system: System,
     ) -> None:
-        self._dock, self._runs, self._dialogs = dock, runs, dialogs
+        self._viewer, self._dock, self._runs, self._dialogs = viewer, dock, runs, dialogs
         self._in_sight, self._system = in_sight, system
 
     def save(self) -> None:
@@ -84,6 +98,7 @@ class Saver:
 
     def _save(self, explanation: Explanation, wish: Wish, *, overwrite: bool) -> None:
         manner = self._in_sight().look.manner(self._system, deidentified=wish.deidentified)
+        manner = replace(manner, chosen=self._slice_in_sight(explanation))
 
         def work() -> Steps:
             from napari_gradcam.export import save_steps
@@ -91,6 +106,16 @@ class Saver:
             return (yield from save_steps(explanation, wish.folder, wish.formats, manner, overwrite=overwrite))
 
         self._runs.start(work, partial(self._saved, wish), failed=partial(self._failed, explanation, wish))
+
+    def _slice_in_sight(self, explanation: Explanation) -> Slice | None:
+        """Tell which slice is shown; None in three dimensions, and of what lies in no plane of the patient."""
+        scan, plane = self._in_sight().scan, plane_in_sight(self._viewer)
+        if scan is None or plane is None:
+            return None
+        grid = DisplayGrid.of(explanation.volume)
+        across = plane.dims_order[0]
+        number = round(float(grid.index_to_display(index_in_sight(self._viewer, scan))[across]))
+        return Slice(plane, min(max(number, 0), grid.shape[across] - 1))
 
     def _saved(self, wish: Wish, written: Sequence[Path]) -> None:
         files = "1 file" if len(written) == 1 else f"{len(written)} files"

