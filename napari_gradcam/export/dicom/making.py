@@ -164,9 +164,9 @@ def making(explanation: Explanation, path: Path, manner: Manner, kind: str) -> I
         If the source's files are gone or no DICOM, no such object can be made of them, or it cannot be written.
     """
     source = source_of(explanation)
-    identity = identity_of(source, hidden=manner.deidentified)
     try:
         with _quiet():
+            identity = identity_of(source, hidden=manner.deidentified)
             yield Making(explanation, manner, kind, path, source, identity)
     except (GradCamError, OSError, MemoryError):
         raise
@@ -183,7 +183,6 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Invalid value for VR", UserWarning)
         warnings.filterwarnings("ignore", "The value length .* exceeds the maximum length", UserWarning)
-        warnings.filterwarnings("ignore", "A value of type .* cannot be assigned", UserWarning)
         yield
 
 
