@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from napari_gradcam.volumes.volume import Unit, Volume
 
 
+BySlice = tuple["NDArray[np.float32]", "NDArray[np.float32]", "NDArray[np.float32]"]
+
 METHODS: Mapping[str, str] = MappingProxyType(
     {
         "gradcam": "Grad-CAM",
@@ -183,6 +185,26 @@ class Explanation:
         """The largest raw value, of a signed map for or against the class; 0 where there is nothing to show."""
         opposed = -float(self.heatmap.min()) if self.signed else 0.0
         return max(self.peak.value, opposed, 0.0)
+
+    @cached_property
+    def hottest_by_slice(self) -> BySlice:
+        """The largest raw value in each slice along each axis of the native grid, three arrays ``(slices,)``."""
+        along_ij = self.heatmap.max(axis=2)
+        return along_ij.max(axis=1), along_ij.max(axis=0), self.heatmap.max(axis=(0, 1))
+
+    @cached_property
+    def coldest_by_slice(self) -> BySlice:
+        """The smallest raw value in each slice, likewise."""
+        along_ij = self.heatmap.min(axis=2)
+        return along_ij.min(axis=1), along_ij.min(axis=0), self.heatmap.min(axis=(0, 1))
+
+    @cached_property
+    def evidence_by_slice(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """The sum of the positive values in each slice along each axis, likewise."""
+        heat = self.heatmap
+        along_ij = np.sum(heat, axis=2, where=heat > 0, dtype=np.float64)
+        along_k: NDArray[np.float64] = np.sum(heat, axis=(0, 1), where=heat > 0, dtype=np.float64)
+        return along_ij.sum(axis=1), along_ij.sum(axis=0), along_k
 
     @property
     def cell_size(self) -> tuple[float, float, float]:

@@ -14,7 +14,7 @@ from napari_gradcam.explanation import Peak
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_gradcam.explanation import Explanation
+    from napari_gradcam.explanation import BySlice, Explanation
 
 MOST = 50
 """So many hot spots are listed at most: a map that falls into more places none."""
@@ -70,25 +70,23 @@ def hot_spots(explanation: Explanation, at_least: float) -> tuple[HotSpot, ...]:
         The one with the most evidence first, :data:`MOST` at most. Voxels that touch by a side, an edge or a corner
         belong together.
     """
-    found = _spots(explanation, explanation.heatmap, at_least)
+    found = _spots(explanation, 1, at_least)
     if explanation.signed:
-        against = _spots(explanation, -explanation.heatmap, at_least)
-        found += [
-            replace(spot, evidence=-spot.evidence, peak=replace(spot.peak, value=-spot.peak.value)) for spot in against
-        ]
+        found += _spots(explanation, -1, at_least)
     ranked = sorted(found, key=lambda spot: -abs(spot.evidence))[:MOST]
     return tuple(replace(spot, rank=rank) for rank, spot in enumerate(ranked, start=1))
 
 
-def _spots(explanation: Explanation, heat: NDArray[np.float32], at_least: float) -> list[HotSpot]:
-    """Find what is positive and hot in a map, the most evidence first."""
-    # In the order of memory, which all that follows is several times faster in.
-    turned = heat.flags.f_contiguous and not heat.flags.c_contiguous
-    grid = heat.T if turned else heat
-    box = _box(grid, at_least) if at_least > 0 else None
+def _spots(explanation: Explanation, sign: int, at_least: float) -> list[HotSpot]:
+    """Find what is positive and hot in a map, or with `sign` -1 negative, the most evidence first."""
+    heat = explanation.heatmap
+    box = _box(_hottest_by_slice(explanation, sign), at_least) if at_least > 0 else None
     if box is None:
         return []
-    inside = grid[box]
+    # In the order of memory, which all that follows is several times faster in.
+    turned = heat.flags.f_contiguous and not heat.flags.c_contiguous
+    grid, box = (heat.T, box[::-1]) if turned else (heat, box)
+    inside = grid[box] if sign > 0 else -grid[box]
     hot = inside >= np.float32(at_least)
     labelled, count = ndimage.label(hot, structure=_TOUCHING)
     labels, values, places = labelled[hot] - 1, inside[hot], np.flatnonzero(hot)
@@ -96,7 +94,7 @@ def _spots(explanation: Explanation, heat: NDArray[np.float32], at_least: float)
     evidence = np.bincount(labels, weights=values, minlength=count)
     ranked = np.argsort(-evidence, kind="stable")[:MOST]
     peaks = _hottest(labels, values, places, count)[ranked]
-    total = positive_evidence(heat)
+    total = _evidence(explanation, sign)
     voxel = abs(float(np.linalg.det(explanation.affine[:3, :3]))) / _MM3_PER_ML
     found = []
     for rank, (number, at) in enumerate(zip(ranked, peaks, strict=True), start=1):
@@ -107,7 +105,7 @@ def _spots(explanation: Explanation, heat: NDArray[np.float32], at_least: float)
             HotSpot(
                 rank,
                 Peak((i, j, k), (x, y, z), float(heat[i, j, k])),
-                float(evidence[number]),
+                sign * float(evidence[number]),
                 float(evidence[number]) / total,
                 int(voxels[number]),
                 int(voxels[number]) * voxel if explanation.unit == "mm" else None,
@@ -131,19 +129,25 @@ def _hottest(
     return hottest
 
 
-def positive_evidence(heat: NDArray[np.float32]) -> float:
-    """Add up the positive values of a map."""
-    return float(np.sum(heat, where=heat > 0, dtype=np.float64))
+def _hottest_by_slice(explanation: Explanation, sign: int) -> BySlice:
+    if sign > 0:
+        return explanation.hottest_by_slice
+    i, j, k = explanation.coldest_by_slice
+    return -i, -j, -k
 
 
-def _box(heat: NDArray[np.float32], at_least: float) -> tuple[slice, slice, slice] | None:
+def _evidence(explanation: Explanation, sign: int) -> float:
+    """Add up all values of a map that have one sign, without it."""
+    if sign > 0:
+        return float(explanation.evidence_by_slice[0].sum())
+    return -float(np.sum(explanation.heatmap, where=explanation.heatmap < 0, dtype=np.float64))
+
+
+def _box(hottest: BySlice, at_least: float) -> tuple[slice, slice, slice] | None:
     """Give the smallest box that holds all that is hot enough; None where nothing is."""
-    hottest = heat.max(axis=2)
-    # From two projections rather than from a mask of the whole volume: the heat is in a small part of it.
-    along_k = heat.max(axis=(0, 1)) >= np.float32(at_least)
     sides = []
-    for hot in ((hottest >= at_least).any(axis=1), (hottest >= at_least).any(axis=0), along_k):
-        found = np.flatnonzero(hot)
+    for slices in hottest:
+        found = np.flatnonzero(slices >= np.float32(at_least))
         if len(found) == 0:
             return None
         sides.append(slice(int(found[0]), int(found[-1]) + 1))

@@ -28,9 +28,7 @@ def slice_profile(explanation: Explanation, axis: int) -> NDArray[np.float64]:
         Each slice's share of all positive evidence, ``(slices,)``, in the order of that axis; they sum to 1, or are all
         0 where there is no positive evidence.
     """
-    across = tuple(other for other in range(3) if other != axis)
-    heat = explanation.heatmap
-    sums: NDArray[np.float64] = np.asarray(np.sum(heat, axis=across, where=heat > 0, dtype=np.float64))
+    sums = explanation.evidence_by_slice[axis]
     total = float(sums.sum())
     return sums / total if total > 0 else sums
 
@@ -69,6 +67,5 @@ def hot_slices(explanation: Explanation, axis: int, at_least: float) -> NDArray[
     at_least
         The raw heat from which on a voxel is hot.
     """
-    across = tuple(other for other in range(3) if other != axis)
-    hot: NDArray[np.bool_] = explanation.heatmap.max(axis=across) >= np.float32(at_least)
+    hot: NDArray[np.bool_] = explanation.hottest_by_slice[axis] >= np.float32(at_least)
     return hot if at_least > 0 else np.zeros_like(hot)

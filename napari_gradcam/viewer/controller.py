@@ -14,20 +14,10 @@ from napari_gradcam.viewer import choices, inputs, keys, steps
 from napari_gradcam.viewer.ahead import Ahead
 from napari_gradcam.viewer.board import Board
 from napari_gradcam.viewer.channel_layers import may_be_channel
-from napari_gradcam.viewer.contract import (
-    Canvases,
-    Choice,
-    DockView,
-    Jobs,
-    Later,
-    NoCanvases,
-    Steps,
-    Tone,
-    at_once,
-)
+from napari_gradcam.viewer.contract import Choice, DockView, Jobs, Steps, Tone
 from napari_gradcam.viewer.kept import DEFAULT, Kept, Made, Request
 from napari_gradcam.viewer.layers import is_overlay, may_be_scan
-from napari_gradcam.viewer.loading import Ask, Loading
+from napari_gradcam.viewer.loading import Loading
 from napari_gradcam.viewer.look import Look
 from napari_gradcam.viewer.models import Models
 from napari_gradcam.viewer.opening import Cancelled, open_scans
@@ -38,7 +28,8 @@ from napari_gradcam.viewer.reopening import NO_MODEL as NO_RECORDED_MODEL
 from napari_gradcam.viewer.reopening import reopened_in
 from napari_gradcam.viewer.room import InSight, Room
 from napari_gradcam.viewer.runs import Runs
-from napari_gradcam.viewer.saving import NoDialogs, Saver
+from napari_gradcam.viewer.saving import Saver
+from napari_gradcam.viewer.surroundings import NOTHING, Surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -48,7 +39,6 @@ if TYPE_CHECKING:
 
     from napari_gradcam.classifiers import Classifier
     from napari_gradcam.explanation import Explanation
-    from napari_gradcam.viewer.saving import SaveDialogs
     from napari_gradcam.volumes import Volume
 
 NO_SCAN = "Open a scan first: drop a NIfTI file or a DICOM folder on the window, or File > Open Sample > Grad-CAM."
@@ -82,18 +72,10 @@ class Controller:
         Runs the work.
     work
         The work.
-    ask
-        Asks the person whether a model may run code of its own, and calls back if it may; by default none may.
+    around
+        What is around the dock; by default nothing.
     preferences
         How it begins.
-    canvases
-        Further canvases beside the viewer's own; by default none.
-    later
-        When what takes long to count is counted; by default at once.
-    ahead
-        When the other classes are explained before anyone asks; by default never.
-    save_dialogs
-        Asks what to save, and where; by default nothing.
     """
 
     def __init__(
@@ -102,28 +84,25 @@ class Controller:
         dock: DockView,
         jobs: Jobs,
         work: Work | None = None,
-        ask: Ask | None = None,
+        around: Surroundings = NOTHING,
         preferences: Preferences | None = None,
-        canvases: Canvases | None = None,
-        later: Later = at_once,
-        ahead: Later | None = None,
-        save_dialogs: SaveDialogs | None = None,
     ) -> None:
         self._viewer, self._dock, self._jobs, self._work = viewer, dock, jobs, work or Work()
         preferences = preferences or Preferences()
         self._models, self._kept, self._runs = Models(self._work.load), Kept(), Runs(dock, jobs)
         for path in models_in(preferences.models) if preferences.models is not None else ():
             self._models.add(path)
-        self._loading = Loading(self._models, self._runs, dock, ask)
-        self._ahead = Ahead(self._runs, self._kept, self._work.explain, self._work.at_hand, self._is_still, ahead)
+        self._loading = Loading(self._models, self._runs, dock, around.ask)
+        self._ahead = Ahead(
+            self._runs, self._kept, self._work.explain, self._work.at_hand, self._is_still, around.ahead
+        )
         self._board = Board(dock, self._models, self._kept)
         self._overlays: dict[str, HeatMapOverlay] = {}
         self._look = preferences.look
         self._wanted = Request("", self._models.first, next(iter(METHODS)), device=preferences.device)
         self._pinned: tuple[str, ...] = ()
-        self._room = Room(viewer, dock, canvases or NoCanvases(), self._in_sight, preferences.system, later)
-        dialogs = save_dialogs or NoDialogs()
-        self._saver = Saver(viewer, dock, self._runs, dialogs, self._in_sight, preferences.system)
+        self._room = Room(viewer, dock, around, self._in_sight, preferences.system)
+        self._saver = Saver(viewer, dock, self._runs, around.dialogs, self._in_sight, preferences.system)
         self.actions = self._room.actions | {keys.EXPLAIN: self.explain, keys.CANCEL: self._on_cancel}
         self._keys = keys.Keys(viewer, self.actions)
         self._connect()
@@ -153,10 +132,10 @@ class Controller:
         events.class_picked.connect(self._on_class)
         events.class_clicked.connect(self._on_class_clicked)
         events.classes_pinned.connect(self._on_pinned)
-        events.layer_picked.connect(self._on_layer)
-        events.slicing_picked.connect(self._on_slicing)
-        events.method_picked.connect(self._on_method)
-        events.device_picked.connect(self._on_device)
+        events.layer_picked.connect(partial(self._want, "layer"))
+        events.slicing_picked.connect(partial(self._want, "plane"))
+        events.method_picked.connect(partial(self._want, "method"))
+        events.device_picked.connect(partial(self._want, "device"))
         events.explain_pressed.connect(self.explain)
         events.cancel_pressed.connect(self._on_cancel)
         events.save_pressed.connect(self._saver.save)
@@ -274,17 +253,10 @@ class Controller:
             self._wanted = self._wanted._replace(against="")
             self.explain()
 
-    def _on_layer(self, layer: str) -> None:
-        self._wanted = self._wanted._replace(layer=layer)
-
-    def _on_slicing(self, plane: str) -> None:
-        self._wanted = self._wanted._replace(plane=plane)
-
-    def _on_method(self, method: str) -> None:
-        self._wanted = self._wanted._replace(method=method)
-
-    def _on_device(self, device: str) -> None:
-        self._wanted = self._wanted._replace(device=device)
+    def _want(self, what: str, key: str) -> None:
+        """Take a choice that acts with the next run alone."""
+        choice: dict[str, Any] = {what: key}
+        self._wanted = self._wanted._replace(**choice)
 
     def _on_cancel(self) -> None:
         self._runs.cancel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from napari_gradcam.hotspots import hot_spots
 from napari_gradcam.profiles import hot_slices, scores_by_slice, slice_profile
 from napari_gradcam.viewer.contract import Profile, SpotRow, at_once
 from napari_gradcam.viewer.planes import go_to, index_in_sight, plane_in_sight, slicing_in_sight
+from napari_gradcam.viewer.runs import counting_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
     from napari_gradcam.coordinates import System
     from napari_gradcam.hotspots import HotSpot
-    from napari_gradcam.viewer.contract import DockView, Later
+    from napari_gradcam.viewer.contract import DockView, Jobs, Later
     from napari_gradcam.viewer.kept import Made
     from napari_gradcam.viewer.look import Look
     from napari_gradcam.viewer.planes import Slicing
@@ -41,6 +43,11 @@ class _Shown(NamedTuple):
             and self.look.least(explanation) == other.look.least(explanation)
         )
 
+    def find(self) -> tuple[HotSpot, ...]:
+        """Find its hot spots."""
+        explanation = self.made.explanation
+        return hot_spots(explanation, self.look.least(explanation))
+
 
 class Findings:
     """Shows the findings of one map at a time in a dock, and moves the viewer to them.
@@ -55,10 +62,20 @@ class Findings:
         How positions are told, ``"RAS"`` or ``"LPS"``.
     later
         When they are counted: the map itself is on the screen before, and a slider is not held up.
+    counting
+        Counts them away from the event loop, the last of several alone; None counts them in the loop.
     """
 
-    def __init__(self, viewer: ViewerModel, dock: DockView, system: System = "RAS", later: Later = at_once) -> None:
-        self._viewer, self._dock, self._system, self._later = viewer, dock, system, later
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        dock: DockView,
+        system: System = "RAS",
+        later: Later = at_once,
+        counting: Jobs | None = None,
+    ) -> None:
+        self._viewer, self._dock, self._system = viewer, dock, system
+        self._later, self._counting = later, counting
         self._waiting = False
         self._shown: _Shown | None = None
         self._spots: tuple[HotSpot, ...] = ()
@@ -79,14 +96,31 @@ class Findings:
         self._waiting = True
         if before is None or before.made.explanation is not explanation:
             self._dock.set_spots(None, self._system)
-        self._later(self._count)
+        self._later(self._begin)
+
+    def close(self) -> None:
+        """Count no more."""
+        if self._counting is not None:
+            self._counting.drop()
+        self._shown, self._waiting = None, False
+
+    def _begin(self) -> None:
+        """Begin to find the hot spots of what is shown, unless that was done."""
+        if self._counting is None:
+            self._count()
+        elif self._waiting and self._shown is not None:
+            shown = self._shown
+            self._counting.start(counting_of(shown.find, partial(self._counted, shown)))
 
     def _count(self) -> None:
-        """Find the hot spots of what is shown, unless that was done."""
+        """Find the hot spots of what is shown now, unless that was done: somebody waits for them."""
         if self._waiting and self._shown is not None:
-            self._waiting = False
-            explanation = self._shown.made.explanation
-            self._spots = hot_spots(explanation, self._shown.look.least(explanation))
+            self._counted(self._shown, self._shown.find())
+
+    def _counted(self, shown: _Shown, spots: tuple[HotSpot, ...]) -> None:
+        """Take the hot spots of what is shown still."""
+        if self._waiting and self._shown is not None and self._shown.same(shown):
+            self._waiting, self._spots = False, spots
             self.turned()
 
     def turned(self, event: Any = None) -> None:

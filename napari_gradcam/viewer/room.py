@@ -11,7 +11,7 @@ from napari_gradcam import words
 from napari_gradcam.errors import GradCamError
 from napari_gradcam.viewer import grey, keys
 from napari_gradcam.viewer.beside import Beside
-from napari_gradcam.viewer.contract import Choice, Tone, at_once
+from napari_gradcam.viewer.contract import Choice, Tone
 from napari_gradcam.viewer.cursor import CursorReadout
 from napari_gradcam.viewer.findings import Findings
 from napari_gradcam.viewer.layers import scan_of_reader
@@ -26,9 +26,10 @@ if TYPE_CHECKING:
     from napari.layers import Image, Layer
 
     from napari_gradcam.coordinates import System
-    from napari_gradcam.viewer.contract import Canvases, DockView, Later
+    from napari_gradcam.viewer.contract import DockView
     from napari_gradcam.viewer.kept import Made
     from napari_gradcam.viewer.look import Look
+    from napari_gradcam.viewer.surroundings import Surroundings
 
 UNIT = "heat_unit"
 """The key of the text below the colour bar among the canvas's overlays."""
@@ -55,27 +56,25 @@ class Room:
 
     Parameters
     ----------
-    viewer, dock, canvases
+    viewer, dock, around
         Where it is read, told of, and shown beside others.
     in_sight
         Gives what is read now.
     system
         How positions are told.
-    later
-        When the findings of a map are counted.
     """
 
     def __init__(
         self,
         viewer: ViewerModel,
         dock: DockView,
-        canvases: Canvases,
+        around: Surroundings,
         in_sight: Callable[[], InSight],
         system: System,
-        later: Later = at_once,
     ) -> None:
-        self._viewer, self._dock, self._canvases, self._in_sight = viewer, dock, canvases, in_sight
-        self._findings, self._beside = Findings(viewer, dock, system, later), Beside(dock, canvases)
+        self._viewer, self._dock, self._canvases, self._in_sight = viewer, dock, around.canvases, in_sight
+        self._findings = Findings(viewer, dock, system, around.later, around.counting)
+        self._beside = Beside(dock, around.canvases)
         self._cursor = CursorReadout(viewer, self._under_cursor, system)
         self._drag = grey.WindowDrag(viewer, lambda: self._in_sight().scan)
         self._windowed: Image | None = None
@@ -83,7 +82,7 @@ class Room:
         for signal, heard in (
             (events.plane_picked, self.show_plane),
             (events.space_picked, self.show_space),
-            (events.planes_linked, canvases.show_planes),
+            (events.planes_linked, around.canvases.show_planes),
             (events.spot_picked, self._findings.go_to_spot),
             (events.spots_saved, self._on_spots_saved),
             (events.slice_picked, self._findings.go_to_slice),
@@ -139,7 +138,7 @@ class Room:
         """Let go of the viewer."""
         for emitter, heard in self._viewer_events():
             emitter.disconnect(heard)
-        for part in (self._cursor, self._drag, self._canvases):
+        for part in (self._cursor, self._drag, self._canvases, self._findings):
             part.close()
         self._unwatch_window()
 

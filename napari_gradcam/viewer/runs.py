@@ -137,3 +137,20 @@ class Runs:
 
 def _silent(_: object) -> None:
     """Tell nobody: what goes wrong is told once a person asks for it."""
+
+
+def counting_of(count: Callable[[], Any], take: Callable[[Any], None]) -> Job:
+    """Make a job of something that is counted at one go, and told to nobody while it is."""
+
+    def steps() -> Steps:
+        yield from ()  # a job is a generator, and this one has no pauses
+        return count()
+
+    def nothing(*_: object) -> None:
+        pass
+
+    return Job(steps, nothing, take, _raise, nothing)
+
+
+def _raise(error: Exception) -> None:
+    raise error

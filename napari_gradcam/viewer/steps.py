@@ -70,7 +70,7 @@ def explain_steps(
     explanation: Explanation = yield from explainer.explain_steps(
         given, classifier, target, method, layer, against=against or None, plane=plane, device=device
     )
-    _ = explanation.peak, explanation.strongest
+    _ = explanation.peak, explanation.strongest, explanation.hottest_by_slice, explanation.evidence_by_slice
     return explanation
 
 

@@ -16,6 +16,7 @@ from napari_gradcam.viewer.dock import Dock
 from napari_gradcam.viewer.jobs import QtJobs
 from napari_gradcam.viewer.preferences import read_preferences
 from napari_gradcam.viewer.save_dialog import QtSaveDialogs
+from napari_gradcam.viewer.surroundings import Surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,12 +71,15 @@ class GradCamWidget(Dock):
             viewer,
             self,
             QtJobs(),
-            ask=partial(trusting.ask, self),
+            around=Surroundings(
+                ask=partial(trusting.ask, self),
+                dialogs=QtSaveDialogs(self),
+                canvases=QtCanvases(viewer, self),
+                later=Afterwards(self, COUNT_AFTER_MS),
+                counting=QtJobs(),
+                ahead=Afterwards(self, AHEAD_AFTER_MS),
+            ),
             preferences=read_preferences(),
-            canvases=QtCanvases(viewer, self),
-            later=Afterwards(self, COUNT_AFTER_MS),
-            save_dialogs=QtSaveDialogs(self),
-            ahead=Afterwards(self, AHEAD_AFTER_MS),
         )
         self._take_keys()
         self._take_on_theme(viewer)

@@ -20,6 +20,7 @@ from napari_gradcam.viewer.controller import NO_MODEL, NO_SCAN, Controller, Work
 from napari_gradcam.viewer.inputs import NO_CHANNEL
 from napari_gradcam.viewer.loading import NOT_OPENED
 from napari_gradcam.viewer.look import Look
+from napari_gradcam.viewer.surroundings import Surroundings
 from napari_gradcam.volumes.orientation import Plane
 
 LAYERS = [
@@ -66,7 +67,9 @@ class Room:
         self.chosen: list[tuple[Any, str]] = []
         self.trusted: list[str] = []
         work = Work(self._load, self._explain, lambda: ["cpu", "cuda:0"])
-        self.controller = Controller(self.viewer, dock, jobs, work, lambda *asked: self.asked.append(asked))
+        self.controller = Controller(
+            self.viewer, dock, jobs, work, Surroundings(ask=lambda *asked: self.asked.append(asked))
+        )
         assert jobs.started == 0
         self.controller.start()
 

@@ -19,6 +19,7 @@ from napari_gradcam.viewer.kept import Made, Request
 from napari_gradcam.viewer.look import Look
 from napari_gradcam.viewer.planes import index_in_sight
 from napari_gradcam.viewer.room import NOT_HOTTER, OWN_WINDOW, InSight, Room
+from napari_gradcam.viewer.surroundings import Surroundings
 from napari_gradcam.volumes.orientation import Plane
 from napari_gradcam.volumes.volume import Window
 
@@ -55,7 +56,9 @@ class Stage:
         self.dock, self.viewer, self.scan, self.volume = dock, viewer, scan, volume
         self.look, self.canvases = Look(), Canvases()
         self.made: Made | None = Made(Request("scan", "model", "gradcam"), (volume,), explanation)
-        self.room = Room(viewer, dock, self.canvases, lambda: InSight(self.scan, self.made, self.look), "LPS")
+        self.room = Room(
+            viewer, dock, Surroundings(canvases=self.canvases), lambda: InSight(self.scan, self.made, self.look), "LPS"
+        )
         self.room.refresh()
 
     @property
@@ -177,8 +180,9 @@ def test_without_a_map_nothing_is_listed(stage: Stage) -> None:
 
 def test_a_signed_map_lists_what_speaks_against_the_class(stage_of: Any) -> None:
     stage = stage_of(explained={"signed": True})
-    stage.made.explanation.heatmap[5, 5, 5] = -0.07
-    stage.look = Look(threshold=0.41)  # counted anew
+    heat = stage.made.explanation.heatmap.copy()
+    heat[5, 5, 5] = -0.07
+    stage.made = stage.made._replace(explanation=replace(stage.made.explanation, heatmap=heat))
     stage.room.refresh()
     peaks = [row.peak for row in stage.dock.shown["spots"]]
     assert peaks == ["0.08", "-0.07", "0.06"]

@@ -318,7 +318,7 @@ def test_closing_the_viewer_in_mid_run_ends_the_run(window: Window) -> None:
 
 def test_everything_fits_in_a_dock_of_400_pixels(window: Window) -> None:
     window.explain()
-    window.qtbot.wait(100)
+    window.qtbot.waitUntil(lambda: window.dock.spots.table.rowCount() > 0)
     area = window.dock._area
     inner = area.widget()
     assert window.dock.width() <= 400
