@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, QTimer
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
     from napari_gradcam.explanation import Explanation
     from napari_gradcam.viewer.look import Look
+
+LAID_OUT_MS = 500
+"""By then a window has laid out a new dock."""
 
 PLANES_SHARE = 0.36
 """The share of the window's height that the linked planes begin with."""
@@ -67,7 +71,12 @@ class QtCanvases:
     def _give_height(self, dock: QDockWidget) -> None:
         window = dock.window()
         if isinstance(window, QMainWindow):
-            window.resizeDocks([dock], [round(PLANES_SHARE * window.height())], Qt.Orientation.Vertical)
+            # Held until the window has laid everything out, which may take its time and forgets what resizeDocks set.
+            dock.setMinimumHeight(round(PLANES_SHARE * window.height()))
+            release = QTimer(dock)
+            release.setSingleShot(True)
+            release.timeout.connect(partial(dock.setMinimumHeight, 0))
+            release.start(LAID_OUT_MS)
 
     def _set_beside(self, dock: QDockWidget) -> None:
         """Put a dock between the canvas and the panel, and give it half of the canvas."""
