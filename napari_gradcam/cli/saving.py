@@ -56,6 +56,9 @@ class Saving:
         if self.folder is not None:
             names = [file.name for name in formats for file in FORMATS[name]]
             check_folder(self.folder, names, volumes)
+            existing = [name for name in names if (self.folder / name).exists()]
+            if existing and not self.overwrite and not sys.stdin.isatty():
+                raise ExistingFileError(self.folder, existing)  # before the network runs, since nobody can be asked
 
     def save(self, explanation: Explanation) -> None:
         """Write the results, and ask before any are replaced where somebody can answer.

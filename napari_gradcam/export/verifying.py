@@ -34,6 +34,8 @@ TOLERANCE = 1e-4
 torch changes: of a probability as it is, of a score before softmax of it or 1, of a map as a share of its strongest
 value."""
 
+_OF_STRONGEST = " of the strongest value"
+
 _SHORT = 12
 """Digits of a hash that are told."""
 
@@ -214,16 +216,17 @@ def _compared(record: Record, again: Explanation) -> Iterator[_Compared]:
     strongest = max(abs(told["strongest"]), again.strongest) or 1.0
     yield _number("The raw maximum", told["peak"]["value"], again.peak.value, scale=strongest)
     if told["slice_scores"] is not None or now["slice_scores"] is not None:
-        yield _array("The probabilities of the slices", told["slice_scores"], now["slice_scores"], 1.0)
-    yield _array("The map on the network's grid", unpacked(told["coarse"]), again.coarse, strongest)
-    yield _array("The place of the network's cells, in mm,", told["coarse_affine"], now["coarse_affine"], 1.0)
+        yield _array("The probabilities of the slices", told["slice_scores"], now["slice_scores"])
+    yield _array("The map on the network's grid", unpacked(told["coarse"]), again.coarse, strongest, _OF_STRONGEST)
+    lengths = f" {again.unit}"
+    yield _array("The place of the network's cells", told["coarse_affine"], now["coarse_affine"], 1.0, lengths)
     for layer, part in told["parts"].items():
         now_part = again.parts.get(layer)
         other = None if now_part is None else now_part.coarse
-        yield _array(f"The map at the layer “{layer}”", unpacked(part["coarse"]), other, strongest)
+        yield _array(f"The map at the layer “{layer}”", unpacked(part["coarse"]), other, strongest, _OF_STRONGEST)
     yield from _heat(record, again, strongest)
     shares = told["profile"]["shares"]
-    yield _array("The profile over the slices", shares, now["profile"]["shares"], 1.0)
+    yield _array("The profile over the slices", shares, now["profile"]["shares"])
     yield from _spots(told, now, strongest)
 
 
@@ -246,7 +249,7 @@ def _heat(record: Record, again: Explanation, strongest: float) -> Iterator[_Com
         # Of bits that differ nobody can tell by how much without the map itself; its cells were compared above.
         yield _Compared(float(np.finfo(np.float32).tiny), f"The heat map is not the same bit by bit. {error}")
         return
-    yield _array("The heat map", recorded, again.heatmap, strongest)
+    yield _array("The heat map", recorded, again.heatmap, strongest, _OF_STRONGEST)
 
 
 def _spots(told: Mapping[str, Any], now: Mapping[str, Any], strongest: float) -> Iterator[_Compared]:
@@ -270,11 +273,12 @@ def _number(
     return _Compared(abs(recorded - now) / scale, f"{name} is {now:.6g}; recorded is {recorded:.6g}.")
 
 
-def _array(name: str, recorded: Any, now: Any, scale: float) -> _Compared:
+def _array(name: str, recorded: Any, now: Any, scale: float = 1.0, measure: str = "") -> _Compared:
+    """Compare arrays; `measure` says what a difference is of, after it was divided by `scale`."""
     if recorded is None or now is None or np.shape(recorded) != np.shape(now):
-        return _Compared(math.inf, f"{name} has another shape than what is recorded.")
+        return _Compared(math.inf, f"{name}: the shape is another than the recorded one.")
     size = float(np.max(np.abs(np.subtract(recorded, now, dtype=np.float64)), initial=0.0)) / scale
-    return _Compared(size, f"{name} differs by up to {size:.2g} of {'its strongest value' if scale != 1 else '1'}.")
+    return _Compared(size, f"{name}: differs by up to {size:.2g}{measure}.")
 
 
 def _times(shape: Sequence[int]) -> str:

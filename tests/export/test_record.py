@@ -218,7 +218,7 @@ def test_rounding_is_equal_within_tolerance_and_says_the_number(
         (("scores", "lesion"), "The probability of “lesion” is"),
         (("peak", "value"), "The raw maximum is"),
         (("hot_spots", "spots", 0, "share"), "Hot spot 1: its share is"),
-        (("profile", "shares", 2), "The profile over the slices differs"),
+        (("profile", "shares", 2), "The profile over the slices: differs"),
         (("coarse_affine", 0, 3), "The place of the network's cells"),
     ],
 )
