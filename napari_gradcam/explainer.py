@@ -17,6 +17,7 @@ from napari_gradcam.cam.running import device_called
 from napari_gradcam.classifiers.channels import channels_of
 from napari_gradcam.classifiers.fit import fit_notices
 from napari_gradcam.contrast import opposed
+from napari_gradcam.errors import GradCamError
 from napari_gradcam.explanation import Explanation, cell_size
 from napari_gradcam.inference import Request
 from napari_gradcam.origin import Watch, model_of, provenance
@@ -147,6 +148,8 @@ def explain_steps(
         smooth,
         device,
     )
+    if other is not None and other == asked.target:
+        raise GradCamError(f"“{other}” cannot be set against itself: give another class.")
     if other is None:
         return (yield from _one_class(volume, classifier, asked))
     both = replace(asked, signed=check_method(method, signed).signed)

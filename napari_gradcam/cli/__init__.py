@@ -334,6 +334,8 @@ def _report(volume: Volume, explanation: Explanation) -> None:
         voxel = f", voxel {peak.index}" if volume.in_patient_space else ""
         row(facts, "hottest point", words.hottest_point(explanation, volume) + voxel)
         row(facts, "raw maximum", f"{words.number(peak.value)} {words.unit(explanation)}")
+        if explanation.peak.value < explanation.strongest:
+            row(facts, "strongest against", f"{words.number(-explanation.strongest)} {words.unit(explanation)}")
     for layer, part in explanation.parts.items():
         row(facts, f"at {layer}", f"{words.hottest_point(part, volume)}, {words.number(part.peak.value)}")
     if explanation.completeness is not None:

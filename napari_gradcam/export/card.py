@@ -9,6 +9,7 @@ import re
 from typing import TYPE_CHECKING
 
 from napari_gradcam import words
+from napari_gradcam.bands import BANDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +27,7 @@ _TELLING = re.compile(r"\b\d+(?:\.\d+){5,}\b|\b(?:19|20)\d{6}\b|\b\d{4}-\d\d-\d\
 _PLAIN_WORD = re.compile(r"[a-z]+")
 
 
-def card(explanation: Explanation, manner: Manner) -> tuple[str, ...]:
+def card(explanation: Explanation, manner: Manner, *, in_bands: bool = False) -> tuple[str, ...]:
     """Say by what a map was made, and what it is no good for.
 
     Parameters
@@ -35,6 +36,8 @@ def card(explanation: Explanation, manner: Manner) -> tuple[str, ...]:
         The map.
     manner
         How it is painted.
+    in_bands
+        Whether it is drawn as bands or contour lines, which stand where they do whatever the threshold.
 
     Returns
     -------
@@ -44,7 +47,7 @@ def card(explanation: Explanation, manner: Manner) -> tuple[str, ...]:
     return (
         model(explanation),
         f"{question(explanation)} · {words.method(explanation)} at {explanation.layer}",
-        f"cell {words.cell(explanation)} · {painted(explanation, manner)}",
+        f"cell {words.cell(explanation)} · {banded(explanation, manner) if in_bands else painted(explanation, manner)}",
         words.PURPOSE,
     )
 
@@ -56,6 +59,13 @@ def painted(explanation: Explanation, manner: Manner) -> str:
         return "nothing is painted"
     sides = " to both sides of 0" if explanation.signed else ""
     return f"painted from {words.number(manner.least(explanation))} {words.unit(explanation)}{sides} ({share})"
+
+
+def banded(explanation: Explanation, manner: Manner) -> str:
+    """Say where the bands of a map begin, and on which scale."""
+    edges = ", ".join(f"{100 * edge:.0f}" for edge in BANDS)
+    top = f"{words.number(manner.maximum(explanation))} {words.unit(explanation)}"
+    return f"bands from {edges} % of {top} ({scale(manner)})"
 
 
 def model(explanation: Explanation) -> str:

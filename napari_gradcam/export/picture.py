@@ -164,13 +164,15 @@ def facts(explanation: Explanation, manner: Manner) -> list[str]:
     if not explanation.is_empty:
         said.append(f"hottest point {words.hottest_point(explanation, explanation.volume)}")
         said.append(f"raw maximum {words.number(explanation.peak.value)}")
+    if explanation.peak.value < explanation.strongest:
+        said.append(f"strongest against it {words.number(-explanation.strongest)}, where the planes are")
     whole = " · ".join(said)
     return [*filter(None, [whole[:1].upper() + whole[1:]]), *card.card(explanation, manner)[:-1]]
 
 
 def striking_point(explanation: Explanation) -> tuple[int, int, int]:
-    """Give the voxel to look at: the hottest, of a map of evidence against alone its strongest, else the middle."""
-    if not explanation.is_empty:
+    """Give the voxel to look at: the strongest evidence, of a signed map for or against the class; else the middle."""
+    if not explanation.is_empty and explanation.peak.value >= explanation.strongest:
         return explanation.peak.index
     if explanation.strongest > 0:
         i, j, k = (int(n) for n in np.unravel_index(int(explanation.heatmap.argmin()), explanation.heatmap.shape))

@@ -90,4 +90,6 @@ class Board:
             self._dock.set_result(None, volume.notices if volume is not None else ())
         else:
             self._dock.set_result(readout.result(shown.explanation, shown.volumes[0], look))
-        self._dock.set_card((words.PURPOSE,) if shown is None else card(shown.explanation, look.manner()))
+        self._dock.set_card(
+            (words.PURPOSE,) if shown is None else card(shown.explanation, look.manner(), in_bands=look.in_bands)
+        )

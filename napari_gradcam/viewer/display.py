@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QHBoxLayout, QWidg
 from superqt import QLabeledDoubleSlider
 from superqt.utils import signals_blocked
 
+from napari_gradcam.bands import BANDS
 from napari_gradcam.viewer.look import COLORMAPS, LAST_THRESHOLD, Look, Style
 from napari_gradcam.viewer.parts import RawSpinBox, side_by_side, text_label
 
@@ -106,6 +107,10 @@ class DisplayForm(QWidget):
         with signals_blocked(self.top):
             self.top.setValue(self._look.fixed_top if self._look.fixed_top is not None else result.top)
         side = "± " if result.signed else ""
+        if self._look.in_bands:
+            edges = ", ".join(f"{edge * result.top:.3g}" for edge in BANDS)
+            self.painted.setText(f"from raw {side}{edges}, whatever the threshold")
+            return
         self.painted.setText(f"raw {side}{self._look.threshold * result.top:.3g} to {side}{result.top:.3g}")
 
     def _on_change(self, value: Any = None) -> None:

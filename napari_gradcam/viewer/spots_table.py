@@ -59,6 +59,10 @@ class _Rows(QTableWidget):
             self.stepped.emit(self.currentRow())
 
 
+_PLACE = 4
+"""The column of the place in the patient."""
+
+
 class SpotsTable(QWidget):
     """A row for each hot spot.
 
@@ -117,8 +121,13 @@ class SpotsTable(QWidget):
         if rows is not None:
             self._fill(rows, system)
 
+    def _place_of(self, row: int) -> str:
+        """Give the place that a row tells; "" of none."""
+        item = self.table.item(row, _PLACE)
+        return item.text() if item is not None else ""
+
     def _fill(self, rows: Sequence[SpotRow], system: str) -> None:
-        before = self.table.currentRow()
+        before, picked = self.table.currentRow(), self._place_of(self.table.currentRow())
         instances = any(row.instance for row in rows)
         self.table.blockSignals(True)
         self.table.setHorizontalHeaderLabels(["#", "Peak", "Share", "ml", f"{system}, mm", "Slice", "Inst."])
@@ -133,8 +142,9 @@ class SpotsTable(QWidget):
             if head is not None:
                 head.setToolTip(tip)
         self.table.setColumnHidden(len(_TIPS) - 1, not instances)
-        if 0 <= before < len(rows):
-            self.table.setCurrentCell(before, 0)
+        # Of another map the row is another place: a mark left on it would say that it is in sight.
+        same = picked != "" and self._place_of(before) == picked
+        self.table.setCurrentCell(before if same else -1, 0)
         self.table.blockSignals(False)
         self.table.setVisible(bool(rows))
         self.nothing.setVisible(not rows)
