@@ -12,7 +12,7 @@ from PIL import Image
 
 from napari_gradcam.errors import GradCamError
 from napari_gradcam.export.manner import Manner
-from napari_gradcam.export.picture import overlay_page, slice_page, write_overlay, write_slice
+from napari_gradcam.export.picture import overlay_page, slice_page, striking_point, write_overlay, write_slice
 from napari_gradcam.volumes import Volume
 from napari_gradcam.volumes.orientation import Plane
 
@@ -307,3 +307,15 @@ def test_the_file_says_in_its_own_text_what_it_is_for(tmp_path: Path, volume: Vo
     with Image.open(tmp_path / "overlay.png") as picture:
         assert picture.info["Description"] == "For research and review, not for diagnosis."
         assert picture.info["Title"] == "“lesion”: probability 0.987"
+
+
+def test_a_signed_map_is_shown_where_its_evidence_is_strongest(
+    volume: Volume, make_explanation: Callable[..., Explanation]
+) -> None:
+    heatmap = np.zeros(volume.shape, dtype=np.float32)
+    heatmap[1, 2, 3], heatmap[7, 9, 5] = -0.1, 0.02
+    explanation = make_explanation(volume, heatmap=heatmap, signed=True)
+    assert striking_point(explanation) == (1, 2, 3)
+    assert "strongest against it -0.1" in " ".join(texts(overlay_page(explanation, Manner())))
+    assert striking_point(replace(explanation, heatmap=-heatmap)) == (1, 2, 3)
+    assert striking_point(replace(explanation, heatmap=np.maximum(heatmap, 0), signed=False)) == (7, 9, 5)

