@@ -18,6 +18,7 @@ from napari_gradcam import samples
 from napari_gradcam.viewer import canvases, demo, grey
 from napari_gradcam.viewer.contract import Tone
 from napari_gradcam.viewer.layers import volume_of
+from napari_gradcam.viewer.spots_table import COUNTING
 from napari_gradcam.viewer.widget import GradCamWidget
 from napari_gradcam.volumes.orientation import DisplayGrid, Plane
 
@@ -65,6 +66,8 @@ class Window:
         self.click(self.dock.explain)
         self.wait()
         assert self.dock.message.tone is Tone.NOTE, self.dock.message.text
+        # Hot spots and profile come after the map, from a thread of their own.
+        self.qtbot.waitUntil(lambda: self.dock.spots.nothing.text() != COUNTING, timeout=PATIENCE_MS)
 
     @property
     def explained_ahead(self) -> bool:
