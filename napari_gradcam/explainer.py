@@ -230,15 +230,16 @@ def _explanation(
     for layer, place in placed.items():
         completeness = mapped.completeness(layer)
         fields = fields_of(place.coarse.shape, place.coarse_affine)
+        # What makes the map worthless comes first: lists are cut where they do not fit.
         notices = (
-            *(sentence for sentence in read if sentence),
-            *fit_notices(channels, reading.example, classifier, reading.values),
             *worth_notices(volume, place.coarse, fields, reading.spread, place.heatmap, scores, name),
+            *classifier.notices,
+            *fit_notices(channels, reading.example, classifier, reading.values),
+            *(sentence for sentence in read if sentence),
             *answer_notices(request, reading, name, completeness),
             *layer_notices(layer, reading, mapped, cells, volume.unit),
             *channels.notices,
             *volume.notices,
-            *classifier.notices,
         )
         answers[layer] = Explanation(
             heatmap=place.heatmap,

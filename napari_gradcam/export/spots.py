@@ -24,7 +24,9 @@ _NONE = HotSpot(0, Peak((0, 0, 0), (0.0, 0.0, 0.0), 0.0), 0.0, 0.0, 0, None)
 """For the headings of a table without rows."""
 
 
-def spots_table(spots: Sequence[HotSpot], explanation: Explanation, volume: Volume, system: System = "RAS") -> str:
+def spots_table(
+    spots: Sequence[HotSpot], explanation: Explanation, volume: Volume, at_least: float, system: System = "RAS"
+) -> str:
     """Write hot spots as CSV (RFC 4180), with a line of headings.
 
     Parameters
@@ -35,6 +37,8 @@ def spots_table(spots: Sequence[HotSpot], explanation: Explanation, volume: Volu
         Whose they are.
     volume
         The scan, for the instance numbers of its slices.
+    at_least
+        The raw heat from which on a voxel belongs to a hot spot: share and volume follow from it.
     system
         The axes of positions in the patient, ``"RAS"`` or ``"LPS"``, in mm. Where no file places the scan in a
         patient those columns are empty.
@@ -45,8 +49,8 @@ def spots_table(spots: Sequence[HotSpot], explanation: Explanation, volume: Volu
         Numbers in full, with a point; ``voxel_i``, ``voxel_j``, ``voxel_k`` count from 0 on the native grid.
     """
     axes = [f"{axis}_{system.lower()}_mm" for axis in "xyz"]
-    rows = [_row(spot, explanation, volume, system, axes) for spot in spots]
-    names = list(_row(_NONE, explanation, volume, system, axes))
+    rows = [_row(spot, explanation, volume, at_least, system, axes) for spot in spots]
+    names = list(_row(_NONE, explanation, volume, at_least, system, axes))
     text = io.StringIO()
     table = csv.DictWriter(text, names)
     table.writeheader()
@@ -55,7 +59,7 @@ def spots_table(spots: Sequence[HotSpot], explanation: Explanation, volume: Volu
 
 
 def _row(
-    spot: HotSpot, explanation: Explanation, volume: Volume, system: System, axes: Sequence[str]
+    spot: HotSpot, explanation: Explanation, volume: Volume, at_least: float, system: System, axes: Sequence[str]
 ) -> dict[str, object]:
     placed = in_system(spot.peak.position, system) if explanation.in_patient_space else (None, None, None)
     return {
@@ -64,6 +68,7 @@ def _row(
         "against": explanation.against,
         "peak": spot.peak.value,
         "unit": words.unit(explanation),
+        "threshold": at_least,
         "evidence": spot.evidence,
         "share": spot.share,
         "voxels": spot.voxels,
@@ -75,7 +80,12 @@ def _row(
 
 
 def write_spots(
-    spots: Sequence[HotSpot], explanation: Explanation, volume: Volume, path: Path, system: System = "RAS"
+    spots: Sequence[HotSpot],
+    explanation: Explanation,
+    volume: Volume,
+    path: Path,
+    at_least: float,
+    system: System = "RAS",
 ) -> None:
     """Write hot spots as CSV, whole or not at all; see :func:`spots_table`.
 
@@ -85,4 +95,4 @@ def write_spots(
         If the file cannot be written.
     """
     with written_whole(path) as temporary:
-        temporary.write_text(spots_table(spots, explanation, volume, system), encoding="utf-8", newline="")
+        temporary.write_text(spots_table(spots, explanation, volume, at_least, system), encoding="utf-8", newline="")

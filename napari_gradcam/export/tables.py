@@ -51,7 +51,7 @@ def profile_table(explanation: Explanation, least: float) -> str:
     Returns
     -------
     str
-        ``slice`` counts from 0 along the native axis ``axis`` (``i``, ``j`` or ``k``); ``share`` is that of all
+        ``index`` counts from 0 along the native axis ``axis`` (``i``, ``j`` or ``k``); ``share`` is that of all
         positive evidence; ``instance_number`` is DICOM's, of slices that have one.
     """
     axis = profile_axis(explanation)
@@ -61,7 +61,7 @@ def profile_table(explanation: Explanation, least: float) -> str:
     rows = [
         {
             "axis": "ijk"[axis],
-            "slice": number,
+            "index": number,
             "instance_number": instances[number] if number < len(instances) else None,
             "share": float(share),
             "hot": bool(hot[number]),
@@ -79,8 +79,9 @@ def write_scores_table(explanation: Explanation, path: Path, manner: Manner) -> 
 
 def write_hot_spots(explanation: Explanation, path: Path, manner: Manner) -> None:
     """Write the hot spots, whole or not at all; see :func:`napari_gradcam.export.spots.spots_table`."""
-    spots = hot_spots(explanation, manner.least(explanation))
-    _write(spots_table(spots, explanation, explanation.volume, manner.system), path)
+    least = manner.least(explanation)
+    spots = hot_spots(explanation, least)
+    _write(spots_table(spots, explanation, explanation.volume, least, manner.system), path)
 
 
 def write_profile(explanation: Explanation, path: Path, manner: Manner) -> None:

@@ -197,7 +197,8 @@ class Findings:
 
         if self._shown is not None:
             made = self._shown.made
-            write_spots(self._spots, made.explanation, made.volumes[0], path, self._system)
+            least = self._shown.look.least(made.explanation)
+            write_spots(self._spots, made.explanation, made.volumes[0], path, least, self._system)
         return len(self._spots)
 
     def _number(self) -> int:

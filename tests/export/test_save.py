@@ -165,10 +165,12 @@ def test_tables_hold_every_class_and_every_slice(tmp_path: Path, explanation: Ex
     assert [row["class"] for row in pandas_like] == list(explanation.scores)
     assert [float(row["logit"]) for row in pandas_like] == list(explanation.logits.values())
     assert [row["explained"] for row in pandas_like] == ["False", "True"]
+    (spot,) = read(tmp_path / "hotspots.csv")
+    assert float(spot["threshold"]) == pytest.approx(0.4 * 0.083)
     slices = read(tmp_path / "profile.csv")
     assert len(slices) == volume.shape[2]
     assert sum(float(row["share"]) for row in slices) == pytest.approx(1)
-    assert [row["slice"] for row in slices if row["hot"] == "True"] == ["5"]
+    assert [row["index"] for row in slices if row["hot"] == "True"] == ["5"]
     assert slices[0]["axis"] == "k"
 
 

@@ -9,7 +9,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from napari_gradcam import words
 from napari_gradcam.errors import GradCamError
-from napari_gradcam.export.dicom.making import algorithm, making
+from napari_gradcam.export.dicom.making import algorithm, making, refuse
 from napari_gradcam.export.dicom.parametric_map import model_equipment
 from napari_gradcam.export.dicom.references import add_sources
 from napari_gradcam.export.dicom.source import unread
@@ -54,9 +54,7 @@ def write_capture(explanation: Explanation, path: Path, manner: Manner) -> None:
         If :func:`unfit` says so, a file of the scan is gone, the scan's own pictures hold burnt-in text and the patient
         is to be hidden, or it cannot be written.
     """
-    sentence = unfit(explanation)
-    if sentence:
-        raise GradCamError(sentence)
+    refuse(unfit(explanation))
     with making(explanation, path, manner, "secondary capture") as made:
         if manner.deidentified and made.source.dataset.get("BurnedInAnnotation") == "YES":
             raise GradCamError(

@@ -46,6 +46,18 @@ _REFUSALS = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError
 """What highdicom and pydicom raise on what they do not take."""
 
 
+def refuse(sentence: str) -> None:
+    """Raise what keeps a result from being written, if something does.
+
+    Raises
+    ------
+    GradCamError
+        With the sentence, unless it is empty.
+    """
+    if sentence:
+        raise GradCamError(sentence)
+
+
 @dataclass(frozen=True, eq=False)
 class Written:
     """A result that was written.

@@ -23,9 +23,11 @@ if TYPE_CHECKING:
     from napari_gradcam.hotspots import HotSpot
 
 SCHEME = "99GRADCAM"
-"""The coding scheme for what has no code: the classes of somebody's model, and two measures of ours."""
+"""The coding scheme for what has no code: the classes of somebody's model, and measures of ours."""
 SHARE = Code("share", SCHEME, "Share of the evidence of its sign in the map")
 CLASS = Code("class", SCHEME, "Class whose evidence the map shows")
+PROBABILITY = Code("probability", SCHEME, "Class probability by the network")
+"""Not (111012, DCM, "Certainty of Finding"): a network's softmax is no certainty, and its class no finding."""
 FOUND = Code("hot-spots", SCHEME, "Hot spots at or above the threshold")
 
 MOST_CLASSES = 20
@@ -65,7 +67,7 @@ def class_groups(made: Making, spots: int) -> list[Any]:
         score, asked = explanation.scores[name], name == explanation.target
         found = codes.SCT.Present if spots else codes.SCT.Absent
         known = math.isfinite(score)
-        percent = [_measure(codes.DCM.CertaintyOfFinding, 100 * score, codes.UCUM.Percent)] if known else None
+        percent = [_measure(PROBABILITY, 100 * score, codes.UCUM.Percent)] if known else None
         groups.append(
             MeasurementsAndQualitativeEvaluations(
                 tracking_identifier=TrackingIdentifier(new_uid(), short(f"Class {name}")),

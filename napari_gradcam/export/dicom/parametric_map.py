@@ -9,8 +9,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
 from napari_gradcam import words
-from napari_gradcam.errors import GradCamError
-from napari_gradcam.export.dicom.making import MAKER, algorithm, making, short
+from napari_gradcam.export.dicom.making import MAKER, algorithm, making, refuse, short
 from napari_gradcam.export.dicom.references import refer, stand_ins
 from napari_gradcam.export.dicom.source import unplaced
 
@@ -55,9 +54,7 @@ def write_parametric_map(explanation: Explanation, path: Path, manner: Manner) -
     GradCamError
         If :func:`unfit` says so, a file of the scan is gone, or it cannot be written.
     """
-    sentence = unfit(explanation)
-    if sentence:
-        raise GradCamError(sentence)
+    refuse(unfit(explanation))
     with making(explanation, path, manner, "parametric map") as made:
         made.write(*_parametric_map(made))
 

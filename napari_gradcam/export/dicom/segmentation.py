@@ -9,8 +9,7 @@ import numpy as np
 from pydicom.sr.codedict import codes
 
 from napari_gradcam import words
-from napari_gradcam.errors import GradCamError
-from napari_gradcam.export.dicom.making import algorithm, making, short
+from napari_gradcam.export.dicom.making import algorithm, making, refuse, short
 from napari_gradcam.export.dicom.parametric_map import model_equipment
 from napari_gradcam.export.dicom.references import refer, stand_ins
 from napari_gradcam.export.dicom.segments import segments
@@ -61,9 +60,7 @@ def write_segmentation(explanation: Explanation, path: Path, manner: Manner) -> 
     GradCamError
         If :func:`unfit` says so, a file of the scan is gone, or it cannot be written.
     """
-    sentence = unfit(explanation)
-    if sentence:
-        raise GradCamError(sentence)
+    refuse(unfit(explanation))
     with making(explanation, path, manner, "segmentation") as made:
         made.write(*_segmentation(made))
 

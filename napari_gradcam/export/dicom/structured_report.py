@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from napari_gradcam.errors import GradCamError
-from napari_gradcam.export.dicom.making import MAKER, making
+from napari_gradcam import words
+from napari_gradcam.export.card import notices
+from napari_gradcam.export.dicom.making import MAKER, making, refuse
 from napari_gradcam.export.dicom.measurements import class_groups, scheme, spot_groups
 from napari_gradcam.export.dicom.source import unplaced
 from napari_gradcam.hotspots import hot_spots
@@ -32,7 +33,8 @@ def unfit(explanation: Explanation) -> str:
 def write_structured_report(explanation: Explanation, path: Path, manner: Manner) -> None:
     """Write scores and hot spots as a DICOM structured report, whole or not at all.
 
-    For each class there is a group with its probability as (111012, DCM, "Certainty of Finding"); the group of the
+    What must be known of the map stands first, the purpose and every notice as a comment of its own. For each class
+    there is a group with its probability, under a code of ours, since it is no certainty of a finding; the group of the
     class that was explained says whether there are hot spots. For each hot spot there is a group of its volume (TID
     1411), which refers to its segment of the segmentation that was written into the same folder, and one with its peak
     as a point in the patient (TID 1501), which refers to the frame of the parametric map. The observer is the program,
@@ -52,9 +54,7 @@ def write_structured_report(explanation: Explanation, path: Path, manner: Manner
     GradCamError
         If :func:`unfit` says so, a file of the scan is gone, or it cannot be written.
     """
-    sentence = unfit(explanation)
-    if sentence:
-        raise GradCamError(sentence)
+    refuse(unfit(explanation))
     with making(explanation, path, manner, "structured report") as made:
         made.write(_report(made))
 
@@ -72,6 +72,7 @@ def _report(made: Making) -> Dataset:
         title=codes.DCM.ImagingMeasurementReport,
         referenced_images=images if _known(images) else None,
     )
+    _add_comments(report[0], made)
     dataset: Dataset = Comprehensive3DSR(
         evidence=[*images, *_results(made)],
         content=report[0],
@@ -80,6 +81,18 @@ def _report(made: Making) -> Dataset:
         **made.common(),
     )
     return dataset
+
+
+def _add_comments(report: Dataset, made: Making) -> None:
+    """Put purpose and notices before the images and the measurements; TID 1500 may be extended."""
+    from highdicom.sr import RelationshipTypeValues, TextContentItem
+    from pydicom.sr.codedict import codes
+
+    items = report.ContentSequence
+    first = next(number for number, item in enumerate(items) if item.ValueType == "CONTAINER")
+    told = (words.PURPOSE, *notices(made.explanation, made.manner))
+    for number, sentence in enumerate(told, start=first):
+        items.insert(number, TextContentItem(codes.DCM.Comment, sentence, RelationshipTypeValues.CONTAINS))
 
 
 def _observer() -> Any:

@@ -215,11 +215,17 @@ def test_the_report_tells_classes_and_who_observed(
     told = run("dsrdump", "+Pl", path)
     assert "Comprehensive 3D SR Document" in told
     assert 'Device Observer Name")="napari-gradcam"' in told
-    assert re.search(r'"Certainty of Finding"\)="98.69\d*" \(%,UCUM', told)
-    assert re.search(r'"Certainty of Finding"\)="1.31\d*" \(%,UCUM', told)
+    assert re.search(r'"Class probability by the network"\)="98.69\d*" \(%,UCUM', told)
+    assert re.search(r'"Class probability by the network"\)="1.31\d*" \(%,UCUM', told)
     for said in ('99GRADCAM,"lesion"', '99GRADCAM,"no lesion"', '"Image Library"', "two classes", "ab" * 32):
         assert said in told
     assert "error" not in told.lower()
+    assert "Certainty of Finding" not in told
+    lines = told.splitlines()
+    comments = [number for number, line in enumerate(lines) if '"Comment")=' in line]
+    assert "For research and review, not for diagnosis." in lines[comments[0]]
+    assert len(comments) == 1 + len(explanation.notices)
+    assert comments[-1] < next(number for number, line in enumerate(lines) if '"Image Library"' in line)
 
 
 def test_a_report_by_itself_measures_without_segments(
