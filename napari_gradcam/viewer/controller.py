@@ -25,7 +25,7 @@ from napari_gradcam.viewer.overlay import HeatMapOverlay
 from napari_gradcam.viewer.planes import go_to
 from napari_gradcam.viewer.preferences import Preferences, models_in
 from napari_gradcam.viewer.reopening import NO_MODEL as NO_RECORDED_MODEL
-from napari_gradcam.viewer.reopening import reopened_in
+from napari_gradcam.viewer.reopening import other_weights, reopened_in
 from napari_gradcam.viewer.room import InSight, Room
 from napari_gradcam.viewer.runs import Runs
 from napari_gradcam.viewer.saving import Saver
@@ -321,6 +321,9 @@ class Controller:
         self._dock.set_devices(choices.devices_of(self._work.devices()), self._wanted.device)
         if model == self._wanted.model:
             self._show_model()
+        told = other_weights(self._kept.shown(self._wanted.scan), model, self._models.get(model))
+        if told:
+            self._dock.say(told, Tone.ERROR)
         if then is not None:
             then()
 

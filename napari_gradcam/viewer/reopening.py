@@ -16,6 +16,7 @@ from napari_gradcam.viewer.look import Look
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from napari_gradcam.classifiers import Classifier
     from napari_gradcam.explanation import Explanation
     from napari_gradcam.export.reopening import Record
     from napari_gradcam.viewer.models import Models
@@ -28,6 +29,12 @@ MARK = b'"napari-gradcam explanation'
 
 _HEAD = 200
 NO_MODEL = "The model “{}” is not where it was: the map is shown as it was saved; choose the model to explain anew."
+
+
+OTHER_WEIGHTS = (
+    "The model “{}” has other weights now than those that made this map, which is shown as it was saved: explain again "
+    "before you compare classes."
+)
 
 
 class Reopened(NamedTuple):
@@ -95,6 +102,14 @@ def reopened_in(layers: Mapping[str, Layer], models: Models) -> tuple[Made, Reco
             request = _request(opened, key, tuple(keys[1:]), models)
             return Made(request, opened.explanation.volumes, opened.explanation), opened.record
     return None
+
+
+def other_weights(made: Made | None, model: str, classifier: Classifier | None) -> str:
+    """Say that a model that was loaded is not the one that made the map in sight; "" where it is, or nobody knows."""
+    provenance = made.explanation.provenance if made is not None and made.request.model == model else None
+    if provenance is None or classifier is None or provenance.model.weights == classifier.weights_digest:
+        return ""
+    return OTHER_WEIGHTS.format(classifier.name)
 
 
 def _key_of(volume: Any, layers: Mapping[str, Layer]) -> str:

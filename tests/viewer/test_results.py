@@ -51,6 +51,26 @@ def dock_of(viewer: Any) -> GradCamWidget:
     return viewer.window._qt_window.findChild(GradCamWidget)
 
 
+def opened(viewer: Any, record: Path, qtbot: Any) -> GradCamWidget:
+    """Open a record, and wait for the dock with its map."""
+    viewer.open(str(record), plugin="napari-gradcam")
+    qtbot.waitUntil(lambda: dock_of(viewer) is not None and len(viewer.layers) == 3, timeout=PATIENCE_MS)
+    return dock_of(viewer)
+
+
+def ready(dock: GradCamWidget, qtbot: Any) -> GradCamWidget:
+    """Wait until nothing is going on."""
+    qtbot.waitUntil(lambda: not dock.cancel.enabled, timeout=PATIENCE_MS)
+    return dock
+
+
+def moved(told: dict[str, Any], record: Path, folder: Path) -> Path:
+    """Write a changed record into another folder, with its heat map."""
+    (folder / "explanation.json").write_text(json.dumps(told), "utf-8")
+    (folder / "heatmap.nii.gz").write_bytes((record.parent / "heatmap.nii.gz").read_bytes())
+    return folder / "explanation.json"
+
+
 def when_open(kind: type, act: Callable[[Any], None]) -> None:
     """Do something with a dialog once it is open."""
 
@@ -67,9 +87,7 @@ def when_open(kind: type, act: Callable[[Any], None]) -> None:
 def test_a_record_that_is_opened_brings_back_scan_map_and_dock(
     viewer: Any, record: Path, explanation: Explanation, qtbot: Any
 ) -> None:
-    viewer.open(str(record), plugin="napari-gradcam")
-    qtbot.waitUntil(lambda: dock_of(viewer) is not None and len(viewer.layers) == 3, timeout=PATIENCE_MS)
-    dock = dock_of(viewer)
+    dock = opened(viewer, record, qtbot)
     qtbot.waitUntil(lambda: "lesion" in dock.target.choices and not dock.cancel.enabled, timeout=PATIENCE_MS)
     heat = next(layer for layer in viewer.layers if layer.name == "Heat map: lesion")
     assert np.sort(np.asarray(heat.data), axis=None)[-1] == explanation.peak.value
@@ -86,13 +104,18 @@ def test_a_record_that_is_opened_brings_back_scan_map_and_dock(
 def test_without_its_model_a_record_still_shows_its_map(viewer: Any, record: Path, tmp_path: Path, qtbot: Any) -> None:
     told = json.loads(record.read_text("utf-8"))
     told["model"]["place"] = None
-    (tmp_path / "explanation.json").write_text(json.dumps(told), "utf-8")
-    (tmp_path / "heatmap.nii.gz").write_bytes((record.parent / "heatmap.nii.gz").read_bytes())
-    viewer.open(str(tmp_path / "explanation.json"), plugin="napari-gradcam")
-    qtbot.waitUntil(lambda: dock_of(viewer) is not None and len(viewer.layers) == 3, timeout=PATIENCE_MS)
-    dock = dock_of(viewer)
+    dock = opened(viewer, moved(told, record, tmp_path), qtbot)
     assert "is not where it was: the map is shown as it was saved" in dock.message.text
     assert dock.scores.rowCount() == 2
+
+
+def test_a_model_that_was_changed_since_is_told(viewer: Any, record: Path, tmp_path: Path, qtbot: Any) -> None:
+    told = json.loads(record.read_text("utf-8"))
+    told["model"]["weights_sha256"] = "0" * 64
+    dock = opened(viewer, moved(told, record, tmp_path), qtbot)
+    qtbot.waitUntil(lambda: "has other weights now" in dock.message.text, timeout=PATIENCE_MS)
+    assert dock.message.tone is Tone.ERROR
+    assert dock.target.value == "lesion"
 
 
 def test_a_record_whose_scan_is_gone_is_told_and_adds_no_layer(
@@ -112,10 +135,7 @@ def test_a_record_whose_scan_is_gone_is_told_and_adds_no_layer(
 def test_save_in_the_dock_writes_what_is_ticked_and_asks_before_it_replaces(
     viewer: Any, record: Path, tmp_path: Path, qtbot: Any
 ) -> None:
-    viewer.open(str(record), plugin="napari-gradcam")
-    qtbot.waitUntil(lambda: dock_of(viewer) is not None and len(viewer.layers) == 3, timeout=PATIENCE_MS)
-    dock = dock_of(viewer)
-    qtbot.waitUntil(lambda: not dock.cancel.enabled, timeout=PATIENCE_MS)
+    dock = ready(opened(viewer, record, qtbot), qtbot)
 
     def tick(dialog: SaveDialog) -> None:
         assert not dialog.formats["dicom"].isEnabled()
@@ -154,10 +174,7 @@ def test_save_in_the_dock_writes_what_is_ticked_and_asks_before_it_replaces(
 def test_what_cannot_be_written_is_told_and_the_layers_stay(
     viewer: Any, record: Path, tmp_path: Path, qtbot: Any
 ) -> None:
-    viewer.open(str(record), plugin="napari-gradcam")
-    qtbot.waitUntil(lambda: dock_of(viewer) is not None and len(viewer.layers) == 3, timeout=PATIENCE_MS)
-    dock = dock_of(viewer)
-    qtbot.waitUntil(lambda: not dock.cancel.enabled, timeout=PATIENCE_MS)
+    dock = ready(opened(viewer, record, qtbot), qtbot)
     (tmp_path / "file").write_text("", "utf-8")
 
     def tick(dialog: SaveDialog) -> None:
